@@ -1,0 +1,102 @@
+"""Work that must survive failure: retry, deadlines, and what follows from them.
+
+The map of the house. A floor uses only the floors below it (import-linter keeps it so):
+
+    roof     __init__           this front door; each name is loaded on its first use
+             testing            the kit: virtual time, scripts of failures
+    ring 1   _retry _attempt _backoff _transient     retry: the policy, its loop form, the waits, what is worth it
+             _deadline                               deadline: a time budget that everything called can see
+             instrumentation                         events, and who is told
+    _io      ambient stay       the Scope: the deadline and the stops around us; a block's time in it
+             world clock emit   time, chance, and events out
+             call attempts budget                    one retried call; its attempts and waits; the shared budget
+             aio                asyncio and trio, told apart in one place
+    _core    retrying backoff classify tables verdict budget deadline config events functions checks
+             the decisions: values in, values out, nothing read and nothing waited for
+    ground   errors typing      what is raised; what a user may bring
+
+Start at `retry` and `deadline`; both work on functions, methods and coroutine functions, under asyncio and trio.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from resilience import errors as errors
+    from resilience import instrumentation as instrumentation
+    from resilience import typing as typing
+    from resilience._attempt import Attempt as Attempt
+    from resilience._backoff import ConstantBackoff as ConstantBackoff
+    from resilience._backoff import ExponentialBackoff as ExponentialBackoff
+    from resilience._backoff import SequenceBackoff as SequenceBackoff
+    from resilience._core.backoff import Jitter as Jitter
+    from resilience._core.verdict import Verdict as Verdict
+    from resilience._core.verdict import VerdictKind as VerdictKind
+    from resilience._deadline import Deadline as Deadline
+    from resilience._deadline import current_deadline as current_deadline
+    from resilience._deadline import deadline as deadline
+    from resilience._io.budget import RetryBudget as RetryBudget
+    from resilience._retry import RetryPolicy as RetryPolicy
+    from resilience._retry import retry as retry
+    from resilience._transient import transient as transient
+    from resilience._version import __version__ as __version__
+
+__all__ = [
+    "Attempt",
+    "ConstantBackoff",
+    "Deadline",
+    "ExponentialBackoff",
+    "Jitter",
+    "RetryBudget",
+    "RetryPolicy",
+    "SequenceBackoff",
+    "Verdict",
+    "VerdictKind",
+    "current_deadline",
+    "deadline",
+    "errors",
+    "instrumentation",
+    "retry",
+    "transient",
+    "typing",
+]
+
+#: Where each name lives; a module lives in itself.
+_HOME = {
+    "Attempt": "_attempt",
+    "ConstantBackoff": "_backoff",
+    "Deadline": "_deadline",
+    "ExponentialBackoff": "_backoff",
+    "Jitter": "_core.backoff",
+    "RetryBudget": "_io.budget",
+    "RetryPolicy": "_retry",
+    "SequenceBackoff": "_backoff",
+    "Verdict": "_core.verdict",
+    "VerdictKind": "_core.verdict",
+    "__version__": "_version",
+    "current_deadline": "_deadline",
+    "deadline": "_deadline",
+    "errors": "",
+    "instrumentation": "",
+    "retry": "_retry",
+    "transient": "_transient",
+    "typing": "",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not home:
+        return importlib.import_module(f"{__name__}.{name}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value  # found without this detour from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

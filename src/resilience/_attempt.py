@@ -1,0 +1,151 @@
+"""The block form of retry: ``for attempt in policy: with attempt: ...``.
+
+One object is the iterator, the context manager, and what the block sees of its attempt, because making three would
+cost more than the work of the happy path. It belongs to one loop; the state of the retried call is a `Call` as in the
+other forms.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from typing_extensions import Self
+
+from resilience._io import world
+from resilience._io.ambient import SCOPE
+from resilience._io.attempts import apause, begin, pause
+from resilience._io.call import Call, Plan
+from resilience._io.stay import Stay
+from resilience.errors import DeadlineExceededError
+
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Attempt"]
+
+_NEVER_ENTERED = "the loop's body must hold its work in `with attempt:`, once in each round"
+
+
+class Attempt:
+    """One attempt of a retried block, numbered from 1; made by looping over a policy.
+
+    Leaving the block cleanly ends the loop; an exception worth trying again is swallowed and the loop goes on; any
+    other goes out as it is. For one loop only, not shared between threads or tasks.
+
+    >>> from resilience import ConstantBackoff, retry
+    >>> for attempt in retry(on=OSError, backoff=ConstantBackoff(0)):
+    ...     with attempt:
+    ...         if attempt.number < 3:
+    ...             raise OSError("not yet")
+    >>> attempt.number
+    3
+    """
+
+    __slots__ = ("_call", "_failed", "_name", "_plan", "_stay", "number")
+
+    number: int
+
+    def __init__(self, plan: Plan, name: str) -> None:
+        self.number = 0
+        self._name = name
+        self._plan = plan
+        self._call: Call | None = None
+        self._stay: Stay | None = None
+        self._failed: bool | None = None  # of the round just gone: None as long as its block was not entered
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds this attempt may still take, under every limit around it, never below 0; None for no limit."""
+        left = SCOPE.get().remaining
+        return None if left == math.inf else left
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Self:
+        if self.number and not self._goes_on():
+            raise StopIteration
+        call = self._call
+        if call is not None and call.delay is not None and not pause(call):
+            raise call.cut_short()
+        self._failed = None
+        self.number += 1
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Self:
+        if self.number and not self._goes_on():
+            raise StopAsyncIteration
+        call = self._call
+        if call is not None and call.delay is not None:
+            try:
+                begins = await apause(call)
+            except BaseException as cut:
+                call.trail(cut)
+                call.held = None
+                raise
+            if not begins:
+                raise call.cut_short()
+        self._failed = None
+        self.number += 1
+        return self
+
+    def __enter__(self) -> Self:
+        self._failed = False
+        plan, call = self._plan, self._call
+        if call is None:
+            if plan.plain:
+                return self
+            self._call = call = begin(plan, self._name)
+        scope = call.scope_of_attempt()
+        if scope is not None:
+            self._stay = Stay(scope, call.outer)
+            self._stay.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        if kind is None and self._call is None:
+            return False
+        return self._leave(kind, error, tb)
+
+    def _goes_on(self) -> bool:
+        if self._failed is None:
+            raise RuntimeError(_NEVER_ENTERED)
+        return self._failed
+
+    def _leave(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        call, stay = self._call, self._stay
+        if stay is not None:
+            self._stay = None
+            if stay.__exit__(kind, error, tb):
+                return self._overran(stay)
+        if isinstance(error, Exception):
+            if call is None:
+                self._call = call = Call(self._plan, self._name, world.current.monotonic(), SCOPE.get())
+            self._failed = call.failed(error)
+            if not self._failed and call.wraps:
+                raise call.exhausted() from error
+            return self._failed
+        if call is not None:
+            if error is None:
+                call.succeeded(None)
+            else:
+                call.trail(error)
+            call.held = None
+        return False
+
+    def _overran(self, stay: Stay) -> bool:
+        """The attempt's own timer ended it: a failure like any other."""
+        call = self._call
+        error: DeadlineExceededError | None = stay.scope.error()
+        try:
+            if call is not None and call.failed(error):
+                self._failed = True
+                return True
+            raise (error if call is None or not call.wraps else call.exhausted()) from stay.cause
+        finally:
+            error = None  # it is going out, and its traceback names this frame

@@ -1,0 +1,125 @@
+"""What a value must be, checked once, where it enters: each check returns the value made plain, or raises `ConfigError`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any
+
+from resilience.errors import ConfigError
+from resilience.typing import Backoff, Hook, Seconds
+
+
+__all__ = [
+    "at_least_one",
+    "attempts",
+    "backoff",
+    "flag",
+    "hooks",
+    "number",
+    "optional_predicate",
+    "optional_seconds",
+    "optional_text",
+    "seconds",
+    "share",
+    "text",
+]
+
+
+def number(option: str, value: Any, expected: str) -> float:
+    """A finite real number, as a float; a bool is not one."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            plain = float(value)
+        except OverflowError:
+            plain = math.inf
+        if math.isfinite(plain):
+            return plain
+    raise ConfigError(option, value, expected)
+
+
+def seconds(option: str, value: Any, *, zero: bool = False) -> float:
+    """A length of time, as seconds: a number or a `timedelta`, finite, above 0 (or not below it, with `zero`)."""
+    expected = f"a finite number of seconds (or a timedelta) {'of at least' if zero else 'above'} 0"
+    plain = value.total_seconds() if isinstance(value, timedelta) else number(option, value, expected)
+    if plain < 0 or (plain == 0 and not zero):
+        raise ConfigError(option, value, expected)
+    return plain
+
+
+def at_least_one(option: str, value: Any, expected: str = "a whole number of at least 1") -> int:
+    """A whole number from 1 up; a bool is not one."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise ConfigError(option, value, expected)
+
+
+def share(option: str, value: Any) -> float:
+    """A number from 0 to 1."""
+    plain = number(option, value, expected := "a number from 0 to 1")
+    if 0 <= plain <= 1:
+        return plain
+    raise ConfigError(option, value, expected)
+
+
+def attempts(value: int | None) -> int | None:
+    """How many tries; None for no limit."""
+    return None if value is None else at_least_one("attempts", value, "a whole number of at least 1, or None for no limit")
+
+
+def optional_seconds(option: str) -> Callable[[Seconds | None], float | None]:
+    """A check for a limit in seconds; None for no limit."""
+    return lambda value: None if value is None else seconds(option, value)
+
+
+def flag(option: str) -> Callable[[bool], bool]:
+    """A check for True or False, and nothing that merely looks like it."""
+
+    def check(value: bool) -> bool:
+        if isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers are not all typed
+            return value
+        raise ConfigError(option, value, "True or False")
+
+    return check
+
+
+def text(option: str, value: Any) -> str:
+    """A string that is not empty."""
+    if isinstance(value, str) and value:
+        return value
+    raise ConfigError(option, value, "a non-empty string")
+
+
+def optional_text(option: str) -> Callable[[str | None], str | None]:
+    """A check for a string that is not empty; None where there is none."""
+    return lambda value: None if value is None else text(option, value)
+
+
+def optional_predicate(option: str) -> Callable[[Callable[[Any], bool] | None], Callable[[Any], bool] | None]:
+    """A check for a predicate on one value; None where there is none."""
+
+    def check(value: Callable[[Any], bool] | None) -> Callable[[Any], bool] | None:
+        if value is None or callable(value):
+            return value
+        raise ConfigError(option, value, "a predicate on the returned value, or None")
+
+    return check
+
+
+def backoff(value: Backoff) -> Backoff:
+    """An object with a method ``delay(attempt)``."""
+    if isinstance(value, type) or not callable(getattr(value, "delay", None)):
+        raise ConfigError("backoff", value, "an object with a method delay(attempt), such as ConstantBackoff(1.0)")
+    return value
+
+
+def hooks(value: Hook | Iterable[Hook]) -> tuple[Hook, ...]:
+    """Callables that take an event: one, or several."""
+    if callable(value):
+        return (value,)
+    if isinstance(value, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        several = tuple(value)
+        if all(map(callable, several)):
+            return several
+    raise ConfigError("hooks", value, "a callable that takes an event, or several of them")

@@ -1,0 +1,103 @@
+"""What is told to those who listen: one frozen record for each thing that happened.
+
+Field names are stable and carry their units: seconds where nothing is said. A record holds the exception itself, so a
+hook that keeps events keeps the frames of the failure alive; keep ``repr(event.error)`` instead.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeAlias
+
+from attrs import frozen
+
+from resilience._core.verdict import Verdict
+
+
+__all__ = ["Event", "GaveUp", "GiveUpReason", "Recovered", "RetryScheduled"]
+
+
+class GiveUpReason(StrEnum):
+    """Which limit ended a retried call."""
+
+    PERMANENT = "permanent"
+    """The failure is not worth trying again."""
+    UNSURE = "unsure"
+    """It may already have been applied, and the policy says ``idempotent=False``."""
+    ATTEMPTS = "attempts"
+    """All attempts are used."""
+    WITHIN = "within"
+    """The next wait does not fit into what is left of the policy's ``within``."""
+    DEADLINE = "deadline"
+    """The next wait does not fit into what is left of the deadline around the call."""
+    HINT = "hint"
+    """The server asked for a longer wait than the policy's ``max_hint``."""
+    BUDGET = "budget"
+    """The retry budget is spent."""
+    STOP = "stop"
+    """Something live ended the work: a lease was lost, a shutdown began."""
+    POLICY = "policy"
+    """The policy itself failed: its classifier or its backoff raised, or returned nonsense."""
+
+
+@frozen(kw_only=True)
+class RetryScheduled:
+    """An attempt failed and another will follow.
+
+    Args:
+        name: The policy's name, or the retried function's.
+        attempt: The attempt that failed, from 1.
+        attempts: How many there may be; None for no limit.
+        delay: Seconds until the next one.
+        elapsed: Seconds since the call began, or since its first failure where the policy reads no clock before it.
+        verdict: Why it is worth trying again.
+        error: What the attempt raised; None if its result was refused by ``retry_result``.
+    """
+
+    name: str
+    attempt: int
+    attempts: int | None
+    delay: float
+    elapsed: float
+    verdict: Verdict
+    error: Exception | None
+
+
+@frozen(kw_only=True)
+class GaveUp:
+    """A call ended in failure: told just before the caller's own exception goes out (or the last result, refused).
+
+    Args:
+        name: The policy's name, or the retried function's.
+        attempt: The last attempt, which is also how many there were.
+        elapsed: As in `RetryScheduled`.
+        reason: Which limit ended it.
+        detail: The same for people, with its figures.
+        error: What goes out; None if it is a result.
+    """
+
+    name: str
+    attempt: int
+    elapsed: float
+    reason: GiveUpReason
+    detail: str
+    error: Exception | None
+
+
+@frozen(kw_only=True)
+class Recovered:
+    """A call succeeded after at least one failed attempt.
+
+    Args:
+        name: The policy's name, or the retried function's.
+        attempt: The attempt that succeeded, from 2.
+        elapsed: As in `RetryScheduled`.
+    """
+
+    name: str
+    attempt: int
+    elapsed: float
+
+
+#: Everything a hook may receive.
+Event: TypeAlias = RetryScheduled | GaveUp | Recovered

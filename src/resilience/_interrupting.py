@@ -1,0 +1,132 @@
+"""An interrupting deadline, for the main thread of a POSIX process: a timer signal whose handler raises.
+
+What it can do: end Python code, and system calls that a signal interrupts. What it cannot: other threads, Windows, C
+code that does not come back to the interpreter, and code that catches `TimeoutError` and goes on. It borrows SIGALRM
+and the process's one real-time timer, and gives both back as they were, the rest of a former timer included.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import signal
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from resilience._core import checks
+from resilience._core.functions import checked, is_async, name_of_function
+from resilience._io import aio, world
+from resilience._io.ambient import SCOPE, Scope
+from resilience.typing import Seconds
+
+
+if TYPE_CHECKING:
+    from contextvars import Token
+    from types import FrameType, TracebackType
+
+__all__ = ["Interrupting"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Seconds: what "now" means to the timer, whose own resolution is about that.
+_TICK = 1e-4
+
+
+class Interrupting:
+    """A deadline that interrupts synchronous code: made by `deadline.interrupting`, for ``with`` or as a decorator.
+
+    Args:
+        seconds: The timeout in seconds, or a `timedelta`; above 0.
+        name: Which deadline, for people; None for no name (of a decorated function: its name).
+
+    Raises:
+        ConfigError: A timeout that is not above 0.
+        RuntimeError: Entered outside the main thread, in a task, or where there is no such timer (Windows).
+    """
+
+    __slots__ = ("_alarms", "name", "seconds")
+
+    def __init__(self, seconds: Seconds, *, name: str | None = None) -> None:
+        self.seconds = checks.seconds("seconds", seconds)
+        self.name = checks.optional_text("name")(name)
+        self._alarms: list[_Alarm] = []  # a stack, of the main thread alone
+
+    def __enter__(self) -> Scope:
+        alarm = _Alarm(self.seconds, self.name)
+        self._alarms.append(alarm)
+        return alarm.scope
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._alarms.pop().leave()
+
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
+        """Decorate a function of synchronous code."""
+        if is_async(checked(fn, "deadline.interrupting")):
+            raise TypeError(f"{name_of_function(fn)} is a coroutine function: a plain deadline cancels it, without signals")
+        timed = Interrupting(self.seconds, name=self.name or name_of_function(fn))
+
+        @functools.wraps(fn)
+        def call_interrupted(*args: P.args, **kwargs: P.kwargs) -> R:
+            with timed:
+                return fn(*args, **kwargs)
+
+        return call_interrupted
+
+
+class _Alarm:
+    """One block's hold on the process's real-time timer."""
+
+    __slots__ = ("_former", "_former_due", "_former_every", "_held", "_token", "scope")
+
+    _token: Token[Scope]
+
+    def __init__(self, seconds: float, name: str | None) -> None:
+        if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+            raise RuntimeError("deadline.interrupting works in the main thread of a POSIX process: use deadline() here")
+        if aio.in_task():
+            raise RuntimeError("deadline.interrupting would tear the event loop: use deadline(), which cancels the task")
+        outer, now = SCOPE.get(), world.current.monotonic()
+        outer.check()
+        at = now + seconds
+        self.scope = Scope(at, seconds, name, outer.stops) if at < outer.at else outer
+        self._held = True
+        left, self._former_every = signal.getitimer(signal.ITIMER_REAL)
+        self._former_due = now + left if left else math.inf
+        self._former = signal.signal(signal.SIGALRM, self._ring)
+        self._token = SCOPE.set(self.scope)
+        self._wind(now)
+
+    def leave(self) -> None:
+        """Give everything back; harmless if the alarm has done so already."""
+        SCOPE.reset(self._token)
+        self._give_back()
+
+    def _wind(self, now: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, max(min(self.scope.at, self._former_due) - now, _TICK))
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        now = world.current.monotonic()
+        if now < self.scope.at - _TICK:
+            # Not for us: the former timer's turn, or a signal that somebody sent.
+            if now >= self._former_due - _TICK:
+                self._former_due = now + self._former_every if self._former_every else math.inf
+            self._wind(now)
+            if callable(self._former):
+                self._former(number, frame)
+            return
+        # Give back before raising: the error may come out of any bytecode, also out of the `with` statement's own exit.
+        self._give_back()
+        raise self.scope.error()
+
+    def _give_back(self) -> None:
+        if not self._held:
+            return
+        self._held = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        # None where the former handler was not set from Python: it cannot be named, so the default takes its place.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if self._former is None else self._former)
+        if self._former_due != math.inf:
+            left = self._former_due - world.current.monotonic()
+            signal.setitimer(signal.ITIMER_REAL, max(left, _TICK), self._former_every)

@@ -1,0 +1,157 @@
+"""The only place that knows asyncio from trio: who runs this code, how it waits, how a timer ends it.
+
+Neither library is imported here at load, and neither is imported at all unless the program already runs on it.
+
+A timer ends the work by cancelling it, and must then say whether *its own* cancellation is what came out. The scope
+decides that, never the type of the exception: for asyncio by the task's count of cancellations (a timer's own cancel
+is taken back; if others remain, they are somebody else's and pass through), for trio by `CancelScope.cancelled_caught`.
+`asyncio.wait_for` is not used anywhere: on 3.11 it loses a cancellation that arrives in the tick of completion
+(cpython #86296).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from resilience._io import world
+from resilience.typing import Stop
+
+
+if TYPE_CHECKING:
+    import asyncio
+    from types import TracebackType
+
+    import trio
+
+__all__ = ["Timer", "arm", "in_task", "sleep", "wait_stopped"]
+
+
+class Timer(Protocol):
+    """A running timer over the current task."""
+
+    def disarm(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        """Stop it; whether what leaves the block is the cancellation that it caused."""
+        ...
+
+
+class AsyncioTimer:
+    """Cancels the current asyncio task after `delay` seconds of its loop's time."""
+
+    __slots__ = ("_before", "_fired", "_handle", "_task")
+
+    def __init__(self, task: asyncio.Task[object], delay: float) -> None:
+        self._task = task
+        self._before = task.cancelling()
+        self._fired = False
+        self._handle = task.get_loop().call_later(delay, self._fire)
+
+    def disarm(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        """Stop it; whether what leaves the block is the cancellation that it caused."""
+        del error, tb
+        self._handle.cancel()
+        if not self._fired:
+            return False
+        # Take back our own cancel. Anything above the count at entry is somebody else's, and theirs wins.
+        ours_alone = self._task.uncancel() <= self._before
+        return ours_alone and kind is not None and issubclass(kind, sys.modules["asyncio"].CancelledError)
+
+    def _fire(self) -> None:
+        self._fired = True
+        self._task.cancel()
+
+
+class TrioTimer:
+    """Cancels the current trio task's work after `delay` seconds of trio's time."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, library: type[trio], delay: float) -> None:
+        self._scope = library.CancelScope(deadline=library.current_time() + delay)
+        self._scope.__enter__()
+
+    def disarm(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        """Stop it; whether what leaves the block is the cancellation that it caused."""
+        self._scope.__exit__(kind, error, tb)
+        return self._scope.cancelled_caught
+
+
+def _asyncio_task() -> asyncio.Task[object] | None:
+    library = sys.modules.get("asyncio")
+    if library is None:
+        return None
+    try:
+        # Not just "is a loop running?": trio as a guest of asyncio has one, but is in no task of it.
+        task: asyncio.Task[object] | None = library.current_task()
+    except RuntimeError:
+        return None
+    return task
+
+
+def _trio() -> type[trio] | None:
+    library = sys.modules.get("trio")
+    return library if library is not None and library.lowlevel.in_trio_task() else None
+
+
+def in_task() -> bool:
+    """Whether this code runs in a task of asyncio or trio."""
+    return _asyncio_task() is not None or _trio() is not None
+
+
+def arm(delay: float) -> Timer | None:
+    """Start a timer over the task we are in; None where there is no task, and so nothing that could be cancelled."""
+    task = _asyncio_task()
+    if task is not None:
+        return AsyncioTimer(task, delay)
+    library = _trio()
+    return None if library is None else TrioTimer(library, delay)
+
+
+async def sleep(seconds: float) -> None:
+    """Wait by the running library's own time."""
+    world.current.clock.announce(seconds)
+    library = _trio()
+    if library is not None:
+        await library.sleep(seconds)
+    else:
+        import asyncio  # noqa: PLC0415
+
+        await asyncio.sleep(seconds)
+
+
+async def wait_stopped(stops: Sequence[Stop], seconds: float) -> bool:
+    """Wait until one of the stops ends the work, or for `seconds`; whether one did."""
+    world.current.clock.announce(seconds)
+    library = _trio()
+    if library is not None:
+        return await _trio_wait(library, stops, seconds)
+    import asyncio  # noqa: PLC0415
+
+    loop = asyncio.get_running_loop()
+    woken = asyncio.Event()
+    handle = loop.call_later(seconds, woken.set)
+    undo = [stop.watch(lambda: loop.call_soon_threadsafe(woken.set)) for stop in stops]
+    try:
+        await woken.wait()
+    finally:
+        handle.cancel()
+        _undo(undo)
+    return any(stop.error() is not None for stop in stops)
+
+
+async def _trio_wait(library: type[trio], stops: Sequence[Stop], seconds: float) -> bool:
+    woken = library.Event()
+    token = library.lowlevel.current_trio_token()
+    undo = [stop.watch(lambda: token.run_sync_soon(woken.set)) for stop in stops]
+    try:
+        with library.move_on_after(seconds):
+            await woken.wait()
+    finally:
+        _undo(undo)
+    return any(stop.error() is not None for stop in stops)
+
+
+def _undo(steps: Sequence[Callable[[], None]]) -> None:
+    for step in steps:
+        step()

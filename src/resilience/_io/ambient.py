@@ -1,0 +1,110 @@
+"""The Scope: until when the work around us may go on, as every nested call, wait and lock sees it.
+
+One of the two ambients of this library (the other is the World). A Scope holds **one fixed deadline and the live
+stops**. The deadline never moves: entering a tighter one makes a new Scope, entering a looser one changes nothing. A
+stop is live: a lease renewed is a lease that goes on, so what a stop says is asked each time and never stored. Hence
+the three questions have three answers:
+
+- *does a wait fit?* asks only the deadline: a lease that will be renewed must not make a retry give up;
+- *how long may this one I/O call take?* asks both, at this moment;
+- *may work go on?* is answered by an error: the deadline's, or the stop's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+from resilience._io import world
+from resilience.errors import DeadlineExceededError
+from resilience.typing import Stop
+
+
+__all__ = ["SCOPE", "UNBOUNDED", "Scope", "stopping"]
+
+
+class Scope(NamedTuple):
+    """Until when, and what else may end it. A tuple, because it is made on the hot path of every limited call.
+
+    Args:
+        at: The monotonic moment; `math.inf` for none.
+        limit: The timeout it was made from, in seconds; None if only the moment was given.
+        name: Which deadline, for people.
+        stops: What else may end the work.
+        entry: What entered it, to find it again on leaving; None where nothing need be found.
+    """
+
+    at: float
+    limit: float | None
+    name: str | None
+    stops: tuple[Stop, ...]
+    entry: object = None
+
+    def __str__(self) -> str:
+        named = f"the deadline {self.name!r}" if self.name else "the deadline"
+        return named if self.limit is None else f"{named} of {self.limit:g} s"
+
+    def error(self) -> DeadlineExceededError:
+        """What work that overran this deadline raises."""
+        return DeadlineExceededError(self.limit, self.name)
+
+    def check(self) -> None:
+        """Raise if the work may not go on.
+
+        Raises:
+            DeadlineExceededError: The moment has passed.
+            Exception: A stop ended the work: a lease that was lost raises its own error.
+        """
+        for stop in self.stops:
+            ended = stop.error()
+            if ended is not None:
+                raise ended
+        if self.at <= world.current.monotonic():
+            raise self.error()
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the deadline, never below 0; `math.inf` without one."""
+        return math.inf if self.at == math.inf else max(0.0, self.at - world.current.monotonic())
+
+    def timeout(self, cap: float | None = None) -> float | None:
+        """Seconds that one I/O call may take now: until the deadline or the earliest stop, and no more than `cap`.
+
+        Never 0 or less, which sockets take for "do not block": where nothing is left, `check` raises.
+
+        Args:
+            cap: Seconds; None for no cap.
+
+        Returns:
+            Seconds, for the ``timeout=`` of whatever does the I/O; None if nothing limits it.
+        """
+        self.check()
+        now = world.current.monotonic()
+        end = min([self.at, *(stop.at for stop in self.stops)])
+        left = math.inf if end == math.inf else max(end - now, LEAST_TIMEOUT)
+        if cap is not None:
+            left = min(left, cap)
+        return None if left == math.inf else left
+
+
+#: Seconds; what an I/O call gets when a stop's moment has come but the stop has not ended the work yet.
+LEAST_TIMEOUT = 0.001
+
+#: No deadline, no stop: what is in force where nobody asked for anything.
+UNBOUNDED = Scope(math.inf, None, None, ())
+
+SCOPE: ContextVar[Scope] = ContextVar("resilience_scope", default=UNBOUNDED)
+
+
+@contextmanager
+def stopping(stop: Stop) -> Iterator[Stop]:
+    """Let `stop` end the work of the block, beside whatever else may."""
+    scope = SCOPE.get()
+    token = SCOPE.set(Scope(scope.at, scope.limit, scope.name, (*scope.stops, stop)))
+    try:
+        yield stop
+    finally:
+        SCOPE.reset(token)

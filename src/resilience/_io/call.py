@@ -1,0 +1,251 @@
+"""One retried call: where the brain's answers meet the clock, the Scope, the budget and the listeners.
+
+A `Call` has no colour. The twins in `attempts` attempt and wait; all that is read, decided, told or noted on an error
+happens here, once.
+
+It keeps no exception, so that a failed call leaves no cycle (exception → traceback → frame → call → exception) and no
+frame alive. The one exemption is `held`: where a deadline or a stop may cut the next wait or attempt short, the last
+real error is kept until then, to be named as the cause; the twins let go of it whichever way they end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from attrs import field, frozen
+
+from resilience._core.events import GaveUp, GiveUpReason, Recovered, RetryScheduled
+from resilience._core.retrying import Course, GiveUp, Rules, Until, text_of
+from resilience._core.verdict import VerdictKind
+from resilience._io import emit, world
+from resilience._io.ambient import SCOPE, UNBOUNDED, Scope
+from resilience._io.budget import RetryBudget
+from resilience.errors import DeadlineExceededError, RetriesExhaustedError
+from resilience.typing import Hook
+
+
+__all__ = ["Call", "Plan"]
+
+#: Failures that are final in themselves: no limit ended the call, so there is nothing for `wrap=True` to report.
+_FINAL = frozenset({GiveUpReason.PERMANENT, GiveUpReason.UNSURE, GiveUpReason.POLICY})
+
+
+@frozen
+class Plan:
+    """What a policy comes down to, worked out once.
+
+    Args:
+        rules: What the brain needs.
+        within: Seconds for all attempts and waits; None for no limit.
+        attempt_timeout: Seconds for one attempt; None for no limit.
+        budget: The retry budget; None for none.
+        refuses: Whether a returned value counts as a failure; None if none does.
+        wrap: Whether to raise `RetriesExhaustedError` in place of the caller's own.
+        hooks: Who is told.
+        plain: Whether nothing need be known before the first failure: a call that succeeds then costs one `try`.
+        first_limit: Seconds that the first attempt has, before what is around the call is asked; None for no limit.
+    """
+
+    rules: Rules
+    within: float | None
+    attempt_timeout: float | None
+    budget: RetryBudget | None
+    refuses: Callable[[Any], bool] | None
+    wrap: bool
+    hooks: tuple[Hook, ...]
+    plain: bool = field(init=False)
+    first_limit: float | None = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        limits = [limit for limit in (self.within, self.attempt_timeout) if limit is not None]
+        object.__setattr__(self, "first_limit", min(limits, default=None))
+        object.__setattr__(self, "plain", not limits and self.budget is None and self.refuses is None)
+
+
+class Call:
+    """The state of one retried call, from its first failure on (or from its start, where the policy is not plain).
+
+    Args:
+        plan: What its policy comes down to.
+        name: Who is retried, for people.
+        started: The monotonic moment it began; of a plain policy's call, at which its first attempt failed.
+        outer: The Scope around it.
+    """
+
+    __slots__ = ("_course", "_ending", "_heard", "_told_unsure", "_until", "delay", "held", "name", "outer", "plan", "started")
+
+    _ending: GiveUp
+
+    def __init__(self, plan: Plan, name: str, started: float, outer: Scope) -> None:
+        self.plan = plan
+        self.name = name
+        self.started = started
+        self.outer = outer
+        self.delay: float | None = None
+        self.held: Exception | None = None
+        self._course = Course(plan.rules)
+        self._heard = emit.is_heard(plan.hooks)
+        self._told_unsure = False
+        self._until = None if outer is UNBOUNDED and plan.within is None else self._earliest_limit()
+
+    @classmethod
+    def after_first(cls, plan: Plan, name: str, error: Exception) -> Call | None:
+        """A call of a plain policy, of which nothing was known until its first attempt failed; None: let `error` out."""
+        call = cls(plan, name, world.current.monotonic(), SCOPE.get())
+        if call.failed(error):
+            return call
+        if call.wraps:
+            raise call.exhausted() from error
+        return None
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt under way, or about to begin."""
+        return self._course.attempt
+
+    @property
+    def wraps(self) -> bool:
+        """Whether, having given up, it raises `exhausted` in place of the caller's own error."""
+        return self.plan.wrap and self._ending.reason not in _FINAL
+
+    def failed(self, error: Exception | None) -> bool:
+        """The attempt raised `error`, or returned what is refused (None): whether another attempt follows."""
+        course, until, plan = self._course, self._until, self.plan
+        if self.held is not None:
+            self._name_cause(error)
+        budget = plan.budget
+        if until is None and budget is None:
+            decision = course.after_failure(error, 0.0, None, None)
+        else:
+            spend = None if budget is None else budget.spend
+            decision = course.after_failure(error, world.current.monotonic(), until, spend)
+        if isinstance(decision, GiveUp):
+            self._give_up(decision, error)
+            return False
+        self.delay = decision
+        if self._heard:
+            self._tell_schedule(error, decision)
+        if until is not None or self.outer.stops:
+            self.held = error
+        course.goes_on(error)
+        return True
+
+    def succeeded(self, value: object) -> bool:
+        """The attempt returned `value`: whether that is what the call returns (else another attempt follows)."""
+        refuses = self.plan.refuses
+        if refuses is not None and refuses(value):
+            if self.failed(None):
+                return False
+            if self.wraps:
+                raise self.exhausted()
+        elif self._heard and self._course.attempt > 1:
+            emit.emit(self.plan.hooks, Recovered(name=self.name, attempt=self._course.attempt, elapsed=self._elapsed()))
+        return True
+
+    def exhausted(self) -> RetriesExhaustedError:
+        """What a policy with ``wrap=True`` raises from the last error."""
+        return RetriesExhaustedError(self.name, self._course.attempt, self._elapsed(), self._ending.reason.value)
+
+    def scope_of_attempt(self) -> Scope | None:
+        """The Scope the next attempt lives in; None where it is the one around the call."""
+        plan, outer = self.plan, self.outer
+        if plan.first_limit is None:
+            return None
+        within, timeout = plan.within, plan.attempt_timeout
+        if timeout is None or (within is not None and self.started + within <= world.current.monotonic() + timeout):
+            limit, at = within, self.started + (within or 0.0)
+        else:
+            limit, at = timeout, world.current.monotonic() + timeout
+        return Scope(at, limit, self.name, outer.stops) if at < outer.at else None
+
+    def may_begin(self) -> bool:
+        """Whether, after a wait, the next attempt may begin: no stop has ended the work, no deadline has passed."""
+        until = self._until
+        if until is not None and world.current.monotonic() >= until.moment:  # the machine overslept
+            self._ending = GiveUp(until.reason, f"{until.limit} ran out during the wait")
+            return False
+        for stop in self.outer.stops:
+            ended = stop.error()
+            if ended is not None:
+                self._ending = GiveUp(GiveUpReason.STOP, f"stopped by {text_of(ended)}")
+                return False
+        return True
+
+    def cut_short(self) -> Exception:
+        """What to raise when no attempt may begin after a wait: the error that the last attempt ended with."""
+        error, self.held = self.held, None
+        self._give_up(self._ending, error)
+        if error is None or self.wraps:
+            exhausted = self.exhausted()
+            exhausted.__cause__ = error
+            return exhausted
+        tb = error.__traceback__
+        if tb is not None and tb.tb_frame.f_globals.get("__package__") == __package__:
+            return error.with_traceback(tb.tb_next)  # raised again from the very frame that this entry names
+        return error
+
+    def trail(self, cut: BaseException) -> None:
+        """The call is being cut off: leave the last real error as context, for the deadline that may have done it."""
+        if cut.__context__ is None and cut is not self.held:
+            cut.__context__ = self.held
+
+    def _elapsed(self) -> float:
+        return world.current.monotonic() - self.started
+
+    def _earliest_limit(self) -> Until | None:
+        outer, within = self.outer, self.plan.within
+        if within is not None and self.started + within < outer.at:
+            return Until(self.started + within, GiveUpReason.WITHIN, f"within={within:g} s")
+        return None if outer.at == math.inf else Until(outer.at, GiveUpReason.DEADLINE, outer)
+
+    def _name_cause(self, error: Exception | None) -> None:
+        """An attempt that ran out of time says what the attempt before it failed with, if that was a real error."""
+        held, self.held = self.held, None
+        if isinstance(error, DeadlineExceededError) and error.__cause__ is None and held is not None:
+            # Not the deadline error before this one, which named the one before it: the chain would never end.
+            error.__cause__ = held.__cause__ if isinstance(held, DeadlineExceededError) else held
+
+    def _tell_schedule(self, error: Exception | None, delay: float) -> None:
+        course, attempts = self._course, self.plan.rules.attempts
+        event = RetryScheduled(
+            name=self.name,
+            attempt=course.attempt,
+            attempts=None if attempts == math.inf else int(attempts),
+            delay=delay,
+            elapsed=self._elapsed(),
+            verdict=course.verdict,
+            error=error,
+        )
+        unsure = error is not None and course.verdict.kind is VerdictKind.UNSURE
+        emit.log_retry(event, may_be_applied=unsure and not self._told_unsure)
+        self._told_unsure |= unsure
+        emit.emit(self.plan.hooks, event)
+
+    def _give_up(self, ending: GiveUp, error: Exception | None) -> None:
+        self._ending = ending
+        course, elapsed = self._course, self._elapsed()
+        if error is not None and (course.attempt > 1 or ending.reason is not GiveUpReason.PERMANENT):
+            _note(error, course.note(self.name, elapsed, ending), f"{self.name}: gave up after ")
+        if self._heard:
+            event = GaveUp(
+                name=self.name,
+                attempt=course.attempt,
+                elapsed=elapsed,
+                reason=ending.reason,
+                detail=ending.detail,
+                error=error,
+            )
+            emit.emit(self.plan.hooks, event)
+
+
+def _note(error: Exception, note: str, start: str) -> None:
+    """Put the note on the error, in place of one of ours from an earlier call: some programs raise one object for ever."""
+    notes = getattr(error, "__notes__", None)
+    if notes:
+        for index, other in enumerate(notes):
+            if other.startswith(start):
+                notes[index] = note
+                return
+    error.add_note(note)

@@ -1,0 +1,69 @@
+"""Events out: to the policy's hooks, to the World's observers, and one line of stdlib logging a scheduled retry.
+
+Nothing is computed when nobody listens. A hook that raises is logged and does no other harm: the caller's own
+exception is what must come out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resilience._core.retrying import text_of
+from resilience._io import world
+from resilience.typing import Hook
+
+
+if TYPE_CHECKING:
+    from logging import Logger
+
+    from resilience._core.events import Event, RetryScheduled
+
+__all__ = ["emit", "is_heard", "log_retry", "warn"]
+
+_WARNING = 30
+
+
+def is_heard(hooks: tuple[Hook, ...]) -> bool:
+    """Whether anyone would hear what a call with these hooks tells: a hook, an observer, or the log."""
+    return bool(hooks or world.current.observers) or _logger().isEnabledFor(_WARNING)
+
+
+def emit(hooks: tuple[Hook, ...], event: Event) -> None:
+    """Tell the hooks, then the observers."""
+    for listener in hooks + world.current.observers:
+        try:
+            listener(event)
+        except Exception:  # noqa: BLE001  # whatever a hook does, the retried call goes its way
+            _logger().exception("a hook failed: %r", listener)
+
+
+def log_retry(event: RetryScheduled, *, may_be_applied: bool) -> None:
+    """One WARNING: who failed, how, and when it will be tried again."""
+    logger = _logger()
+    if logger.isEnabledFor(_WARNING):
+        logger.warning(
+            "%s: attempt %d%s failed (%s); next in %.3g s%s",
+            event.name,
+            event.attempt,
+            "" if event.attempts is None else f" of {event.attempts}",
+            "result refused" if event.error is None else text_of(event.error),
+            event.delay,
+            "; it may already have been applied" if may_be_applied else "",
+        )
+
+
+def warn(message: str, *args: object) -> None:
+    """One WARNING of something that is not an event."""
+    _logger().warning(message, *args)
+
+
+_cached: list[Logger] = []
+
+
+def _logger() -> Logger:
+    # Imported on the first failure: `logging` costs more to import than the rest of retry.
+    if not _cached:
+        import logging  # noqa: PLC0415
+
+        _cached.append(logging.getLogger("resilience"))
+    return _cached[0]
