@@ -5,13 +5,13 @@ The map of the house. A floor uses only the floors below it (import-linter keeps
     roof     __init__           this front door; each name is loaded on its first use
              testing            the kit: virtual time, scripts of failures
     ring 1   _retry _attempt _backoff _transient     retry: the policy, its loop form, the waits, what is worth it
-             _deadline                               deadline: a time budget that everything called can see
+             _deadline _moment _interrupting         deadline: a time budget that everything called can see
              instrumentation                         events, and who is told
     _io      ambient stay       the Scope: the deadline and the stops around us; a block's time in it
              world clock emit   time, chance, and events out
              call attempts budget                    one retried call; its attempts and waits; the shared budget
              aio                asyncio and trio, told apart in one place
-    _core    retrying backoff classify tables verdict budget deadline config events functions checks
+    _core    retrying giveup backoff classify tables verdict budget deadline config events functions checks
              the decisions: values in, values out, nothing read and nothing waited for
     ground   errors typing      what is raised; what a user may bring
 
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from resilience._core.backoff import Jitter as Jitter
     from resilience._core.verdict import Verdict as Verdict
     from resilience._core.verdict import VerdictKind as VerdictKind
-    from resilience._deadline import Deadline as Deadline
-    from resilience._deadline import current_deadline as current_deadline
     from resilience._deadline import deadline as deadline
     from resilience._io.budget import RetryBudget as RetryBudget
+    from resilience._moment import Deadline as Deadline
+    from resilience._moment import current_deadline as current_deadline
     from resilience._retry import RetryPolicy as RetryPolicy
     from resilience._retry import retry as retry
     from resilience._transient import transient as transient
@@ -68,7 +68,7 @@ __all__ = [
 _HOME = {
     "Attempt": "_attempt",
     "ConstantBackoff": "_backoff",
-    "Deadline": "_deadline",
+    "Deadline": "_moment",
     "ExponentialBackoff": "_backoff",
     "Jitter": "_core.backoff",
     "RetryBudget": "_io.budget",
@@ -77,7 +77,7 @@ _HOME = {
     "Verdict": "_core.verdict",
     "VerdictKind": "_core.verdict",
     "__version__": "_version",
-    "current_deadline": "_deadline",
+    "current_deadline": "_moment",
     "deadline": "_deadline",
     "errors": "",
     "instrumentation": "",

@@ -8,16 +8,13 @@ other forms.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Self
 
 from resilience._io import world
-from resilience._io.ambient import SCOPE
+from resilience._io.ambient import scope_now
 from resilience._io.attempts import apause, begin, pause
 from resilience._io.call import Call, Plan
 from resilience._io.stay import Stay
-from resilience.errors import DeadlineExceededError
 
 
 if TYPE_CHECKING:
@@ -25,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempt"]
 
+_NAMELESS = "retry"
 _NEVER_ENTERED = "the loop's body must hold its work in `with attempt:`, once in each round"
 
 
@@ -47,18 +45,17 @@ class Attempt:
 
     number: int
 
-    def __init__(self, plan: Plan, name: str) -> None:
+    def __init__(self, plan: Plan, name: str | None) -> None:
         self.number = 0
-        self._name = name
         self._plan = plan
+        self._name = name
         self._call: Call | None = None
-        self._stay: Stay | None = None
         self._failed: bool | None = None  # of the round just gone: None as long as its block was not entered
 
     @property
     def remaining(self) -> float | None:
         """Seconds this attempt may still take, under every limit around it, never below 0; None for no limit."""
-        left = SCOPE.get().remaining
+        left = scope_now().remaining
         return None if left == math.inf else left
 
     def __iter__(self) -> Self:
@@ -81,7 +78,7 @@ class Attempt:
         if self.number and not self._goes_on():
             raise StopAsyncIteration
         call = self._call
-        if call is not None and call.delay is not None:
+        if call is not None:
             try:
                 begins = await apause(call)
             except BaseException as cut:
@@ -96,21 +93,26 @@ class Attempt:
 
     def __enter__(self) -> Self:
         self._failed = False
-        plan, call = self._plan, self._call
-        if call is None:
-            if plan.plain:
-                return self
-            self._call = call = begin(plan, self._name)
-        scope = call.scope_of_attempt()
-        if scope is not None:
-            self._stay = Stay(scope, call.outer)
-            self._stay.__enter__()
-        return self
+        if self._call is None and self._plan.plain:
+            return self
+        return self._begin()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         if kind is None and self._call is None:
             return False
         return self._leave(kind, error, tb)
+
+    def _begin(self) -> Self:
+        plan, call = self._plan, self._call
+        if call is None:
+            if plan.refuses is not None:
+                raise TypeError("retry_result judges a returned value, and a block has none: use call() or decorate")
+            self._call = call = begin(plan, self._name or _NAMELESS)
+        scope = call.scope_of_attempt()
+        self._stay = None if scope is None else Stay(scope, scope.remaining)
+        if self._stay is not None:
+            self._stay.__enter__()
+        return self
 
     def _goes_on(self) -> bool:
         if self._failed is None:
@@ -118,14 +120,16 @@ class Attempt:
         return self._failed
 
     def _leave(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
-        call, stay = self._call, self._stay
+        call = self._call
+        stay = None if call is None else self._stay
         if stay is not None:
             self._stay = None
             if stay.__exit__(kind, error, tb):
                 return self._overran(stay)
         if isinstance(error, Exception):
             if call is None:
-                self._call = call = Call(self._plan, self._name, world.current.monotonic(), SCOPE.get())
+                self._call = call = Call(self._plan, self._name or _NAMELESS, world.current.monotonic(), scope_now())
+                self._stay = None
             self._failed = call.failed(error)
             if not self._failed and call.wraps:
                 raise call.exhausted() from error
@@ -141,11 +145,13 @@ class Attempt:
     def _overran(self, stay: Stay) -> bool:
         """The attempt's own timer ended it: a failure like any other."""
         call = self._call
-        error: DeadlineExceededError | None = stay.scope.error()
+        error = stay.scope.error()
         try:
             if call is not None and call.failed(error):
                 self._failed = True
                 return True
-            raise (error if call is None or not call.wraps else call.exhausted()) from stay.cause
+            if call is not None and call.wraps:
+                raise call.exhausted() from error
+            raise error from stay.take_cause()
         finally:
-            error = None  # it is going out, and its traceback names this frame
+            del error  # it is going out, and its traceback names this frame

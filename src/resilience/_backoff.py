@@ -22,6 +22,9 @@ from resilience.typing import Seconds
 __all__ = ["ConstantBackoff", "ExponentialBackoff", "SequenceBackoff", "with_backoff"]
 
 
+_NONE = Jitter.NONE
+
+
 def _initial(value: Seconds) -> float:
     return checks.seconds("initial", value, zero=True)
 
@@ -57,7 +60,7 @@ def _jitter(value: Jitter | str) -> Jitter:
 
 def _draw(jitter: Jitter, whole: float) -> float:
     least = jitter.least(whole)
-    return whole if least == whole else least + (whole - least) * world.current.rng.random()
+    return least + (whole - least) * world.current.rng.random()
 
 
 @frozen
@@ -94,7 +97,8 @@ class ExponentialBackoff:
 
     def delay(self, attempt: int, /) -> float:
         """Seconds to wait after attempt number `attempt` (from 1) has failed."""
-        return _draw(self.jitter, ceiling(self.initial, self.cap, self.factor, attempt))
+        whole = ceiling(self.initial, self.cap, self.factor, attempt)
+        return whole if self.jitter is _NONE else _draw(self.jitter, whole)
 
     def least(self, attempt: int, /) -> float:
         """The part of that delay which chance does not touch."""
@@ -129,17 +133,14 @@ class ConstantBackoff:
 
     def delay(self, attempt: int, /) -> float:
         """Seconds to wait after attempt number `attempt` (from 1) has failed."""
-        del attempt
-        return _draw(self.jitter, self.every)
+        return self.every if self.jitter is _NONE else _draw(self.jitter, self.every)
 
     def least(self, attempt: int, /) -> float:
         """The part of that delay which chance does not touch."""
-        del attempt
         return self.jitter.least(self.every)
 
     def most(self, attempt: int, /) -> float:
         """The longest that delay can be."""
-        del attempt
         return self.every
 
     def __str__(self) -> str:
@@ -168,7 +169,7 @@ class SequenceBackoff:
 
     def delay(self, attempt: int, /) -> float:
         """Seconds to wait after attempt number `attempt` (from 1) has failed."""
-        return _draw(self.jitter, self.most(attempt))
+        return self.most(attempt) if self.jitter is _NONE else _draw(self.jitter, self.most(attempt))
 
     def least(self, attempt: int, /) -> float:
         """The part of that delay which chance does not touch."""

@@ -15,7 +15,6 @@ import functools
 import math
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from attrs import frozen
@@ -23,10 +22,10 @@ from attrs import frozen
 from resilience._core import checks
 from resilience._core import deadline as wire
 from resilience._core.functions import checked, is_async, name_of_function
-from resilience._interrupting import Interrupting
 from resilience._io import emit, host, world
-from resilience._io.ambient import SCOPE, UNBOUNDED, Scope
+from resilience._io.ambient import Scope, enter_scope, leave_scope, scope_now
 from resilience._io.stay import Stay
+from resilience._moment import Deadline
 from resilience.errors import ConfigError
 from resilience.typing import Seconds
 
@@ -34,135 +33,12 @@ from resilience.typing import Seconds
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Deadline", "current_deadline", "deadline"]
+    from resilience._interrupting import Interrupting
+
+__all__ = ["deadline"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@frozen(repr=False)
-class Deadline:
-    """The moment by which the work around us must end, as the work sees it; made by entering a `deadline`.
-
-    Where an outer deadline is earlier, this is the outer one's moment, under its name. Safe to read from any thread or
-    task.
-
-    """
-
-    _scope: Scope
-
-    @property
-    def at(self) -> float:
-        """The moment, in seconds on the monotonic clock; `math.inf` where only a stop may end the work."""
-        return self._scope.at
-
-    @property
-    def limit(self) -> float | None:
-        """The timeout it was made from, in seconds; None if only the moment was given."""
-        return self._scope.limit
-
-    @property
-    def name(self) -> str | None:
-        """Which deadline; None if it has no name."""
-        return self._scope.name
-
-    @property
-    def remaining(self) -> float:
-        """Seconds until the moment, never below 0."""
-        return self._scope.remaining
-
-    @property
-    def expired(self) -> bool:
-        """Whether the moment has passed."""
-        return self._scope.remaining == 0
-
-    def check(self) -> None:
-        """Raise if the work may not go on.
-
-        Raises:
-            DeadlineExceededError: The moment has passed.
-            Exception: A stop ended the work: a lease that was lost raises its own error.
-        """
-        self._scope.check()
-
-    def timeout(self, cap: float | None = None) -> float | None:
-        """Seconds that one I/O call may take now, for its ``timeout=``.
-
-        The time until the deadline or until the earliest stop, and no more than `cap`. Never 0 or less, which sockets
-        take for "do not block": where nothing is left, it raises as `check` does.
-
-        Args:
-            cap: Seconds; None for no cap.
-
-        Returns:
-            Seconds; None if nothing limits the call.
-        """
-        return self._scope.timeout(cap)
-
-    def bind(self, fn: Callable[P, R], /) -> Callable[P, R]:
-        """`fn`, carrying this deadline and the current context into a plain thread or pool.
-
-        Threads start with an empty context; tasks, and `asyncio.to_thread`, inherit theirs. The result may be called
-        any number of times, also at once from many threads.
-
-        Raises:
-            TypeError: `fn` is a coroutine function: it runs in the context of the task that awaits it.
-
-        >>> from concurrent.futures import ThreadPoolExecutor
-        >>> from resilience import current_deadline, deadline
-        >>> with ThreadPoolExecutor() as pool, deadline(2.0, name="report") as d:
-        ...     found = pool.submit(d.bind(current_deadline)).result()
-        >>> found.name
-        'report'
-        """
-        if is_async(fn):
-            raise TypeError(f"{name_of_function(fn)} is a coroutine function: tasks inherit the deadline by themselves")
-        context = copy_context()
-        context.run(SCOPE.set, self._scope)
-
-        @functools.wraps(fn)
-        def bound(*args: P.args, **kwargs: P.kwargs) -> R:
-            # A context can be entered once at a time; a copy costs nothing and lets the calls overlap.
-            return context.copy().run(fn, *args, **kwargs)
-
-        return bound
-
-    def headers(self) -> dict[str, str]:
-        """The HTTP headers that carry what is left now: ``request-timeout-ms``, and ``grpc-timeout`` in gRPC's grammar.
-
-        Read back by `deadline.from_headers`.
-        """
-        return wire.headers_for(self.remaining)
-
-    def env(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-        """An environment for a child process, with ``RESILIENCE_DEADLINE`` in it; read back by `deadline.from_env`.
-
-        Args:
-            environ: What to add it to; None for this process's own environment.
-        """
-        child = dict(os.environ if environ is None else environ)
-        child.pop(wire.ENVIRON, None)
-        if self.at != math.inf:
-            now = host.boot_moment()
-            child[wire.ENVIRON] = str(wire.BootMoment(now.at + self.remaining, now.boot, now.namespace))
-        return child
-
-    def __repr__(self) -> str:
-        return f"<Deadline {self.name or ''} {self.remaining:.3f} s left>".replace("  ", " ")
-
-
-def current_deadline() -> Deadline | None:
-    """The deadline around this call; None where there is neither a deadline nor a stop.
-
-    >>> from resilience import current_deadline, deadline
-    >>> current_deadline() is None
-    True
-    >>> with deadline(2.0):
-    ...     current_deadline().limit
-    2.0
-    """
-    scope = SCOPE.get()
-    return None if scope is UNBOUNDED else Deadline(scope)
 
 
 class _Entry:
@@ -218,27 +94,28 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
             moment = checks.number("until", moment, "a Deadline, or a finite number of seconds on the monotonic clock")
         object.__setattr__(self, "seconds", limit)
         object.__setattr__(self, "until", moment)
-        object.__setattr__(self, "name", checks.optional_text("name")(name))
+        object.__setattr__(self, "name", None if name is None else checks.text("name", name))
 
     # -- a block -----------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Deadline:
-        outer, now = SCOPE.get(), world.current.monotonic()
+        outer, now = scope_now(), world.current.monotonic()
         scope = self._scope(outer, now, self.name)
         entry = _Entry(self)
         entered = scope._replace(entry=entry)
-        entry.stay = Stay(entered, outer)
+        # Only a tighter deadline costs a timer: a looser one is ended by the timer of the one around it.
+        entry.stay = Stay(entered, scope.at - now if scope.at < outer.at else None)
         entry.stay.__enter__()
         return Deadline(entered)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        scope = SCOPE.get()
+        scope = scope_now()
         entry = scope.entry
         if not isinstance(entry, _Entry) or entry.by is not self or entry.stay is None:
             raise RuntimeError("deadlines must be left in the context and in the order in which they were entered")
         stay, entry.stay = entry.stay, None
         if stay.__exit__(kind, error, tb):
-            raise scope.error() from stay.cause
+            raise scope.error() from stay.take_cause()
 
     async def __aenter__(self) -> Deadline:
         return self.__enter__()
@@ -262,28 +139,28 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
 
         @functools.wraps(fn)
         def call_in_time(*args: P.args, **kwargs: P.kwargs) -> R:
-            outer = SCOPE.get()
+            outer = scope_now()
             scope = self._scope(outer, world.current.monotonic(), name)
             if scope is outer:
                 return fn(*args, **kwargs)
-            token = SCOPE.set(scope)
+            token = enter_scope(scope)
             try:
                 return fn(*args, **kwargs)
             finally:
-                SCOPE.reset(token)
+                leave_scope(token)
 
         return call_in_time
 
     def _decorated_async(self, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
         @functools.wraps(fn)
         async def call_in_time(*args: P.args, **kwargs: P.kwargs) -> R:
-            outer = SCOPE.get()
+            outer = scope_now()
             scope = self._scope(outer, world.current.monotonic(), name)
             if scope is outer:
                 return await fn(*args, **kwargs)
-            with Stay(scope, outer) as stay:
+            with Stay(scope, scope.remaining) as stay:
                 return await fn(*args, **kwargs)
-            raise scope.error() from stay.cause  # reached only if the stay's timer cut the call short
+            raise scope.error() from stay.take_cause()  # reached only if the stay's timer cut the call short
 
         return call_in_time
 
@@ -310,6 +187,8 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
         For what cannot be given a timeout. It raises `DeadlineExceededError` wherever the code then is, so the code
         must bear being cut anywhere. Its limits: see `Interrupting`.
         """
+        from resilience._interrupting import Interrupting  # noqa: PLC0415  # it brings in `signal`, for the few who need it
+
         return Interrupting(seconds, name=name)
 
     @classmethod

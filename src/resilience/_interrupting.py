@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from resilience._core import checks
 from resilience._core.functions import checked, is_async, name_of_function
 from resilience._io import aio, world
-from resilience._io.ambient import SCOPE, Scope
+from resilience._io.ambient import Scope, enter_scope, leave_scope, scope_now
+from resilience._io.clock import SystemClock
+from resilience._moment import Deadline
 from resilience.typing import Seconds
 
 
@@ -48,15 +50,18 @@ class Interrupting:
 
     __slots__ = ("_alarms", "name", "seconds")
 
+    seconds: float
+    name: str | None
+
     def __init__(self, seconds: Seconds, *, name: str | None = None) -> None:
         self.seconds = checks.seconds("seconds", seconds)
-        self.name = checks.optional_text("name")(name)
+        self.name = None if name is None else checks.text("name", name)
         self._alarms: list[_Alarm] = []  # a stack, of the main thread alone
 
-    def __enter__(self) -> Scope:
+    def __enter__(self) -> Deadline:
         alarm = _Alarm(self.seconds, self.name)
         self._alarms.append(alarm)
-        return alarm.scope
+        return Deadline(alarm.scope)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._alarms.pop().leave()
@@ -64,7 +69,9 @@ class Interrupting:
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
         """Decorate a function of synchronous code."""
         if is_async(checked(fn, "deadline.interrupting")):
-            raise TypeError(f"{name_of_function(fn)} is a coroutine function: a plain deadline cancels it, without signals")
+            raise TypeError(
+                f"{name_of_function(fn)} is a coroutine function: a plain deadline cancels it, without signals"
+            )
         timed = Interrupting(self.seconds, name=self.name or name_of_function(fn))
 
         @functools.wraps(fn)
@@ -86,8 +93,12 @@ class _Alarm:
         if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
             raise RuntimeError("deadline.interrupting works in the main thread of a POSIX process: use deadline() here")
         if aio.in_task():
-            raise RuntimeError("deadline.interrupting would tear the event loop: use deadline(), which cancels the task")
-        outer, now = SCOPE.get(), world.current.monotonic()
+            raise RuntimeError(
+                "deadline.interrupting would tear the event loop: use deadline(), which cancels the task"
+            )
+        if not isinstance(world.current.clock, SystemClock):
+            raise RuntimeError("deadline.interrupting runs on the machine's own timer, which virtual time cannot move")  # noqa: TRY004  # not a wrong type, a wrong time
+        outer, now = scope_now(), world.current.monotonic()
         outer.check()
         at = now + seconds
         self.scope = Scope(at, seconds, name, outer.stops) if at < outer.at else outer
@@ -95,12 +106,12 @@ class _Alarm:
         left, self._former_every = signal.getitimer(signal.ITIMER_REAL)
         self._former_due = now + left if left else math.inf
         self._former = signal.signal(signal.SIGALRM, self._ring)
-        self._token = SCOPE.set(self.scope)
+        self._token = enter_scope(self.scope)
         self._wind(now)
 
     def leave(self) -> None:
         """Give everything back; harmless if the alarm has done so already."""
-        SCOPE.reset(self._token)
+        leave_scope(self._token)
         self._give_back()
 
     def _wind(self, now: float) -> None:

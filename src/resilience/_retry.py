@@ -8,24 +8,26 @@ doing that one thing costs. After a failure the call's own state (`_io.call.Call
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import CoroutineType
-from typing import Any, ParamSpec, TypedDict, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
 
 from attrs import field, frozen
-from typing_extensions import Self, Unpack
 
 from resilience._attempt import Attempt
 from resilience._backoff import ExponentialBackoff, with_backoff
 from resilience._core import checks
 from resilience._core.classify import judge_of, members_of, name_of
-from resilience._core.config import options_of, options_of_env
-from resilience._core.retrying import Rules
 from resilience._core.functions import checked, is_async, name_of_function
-from resilience._io.attempts import adecorated, arun, begin, decorated, run
+from resilience._core.retrying import Rules
+from resilience._core.verdict import Verdict
+from resilience._io import world
+from resilience._io.ambient import scope_now
+from resilience._io.attempts import aattempting, arun, attempting, begin, run
 from resilience._io.budget import RetryBudget, checked_budget
 from resilience._io.call import Call, Plan
 from resilience._transient import TABLES
@@ -59,11 +61,11 @@ class Options(TypedDict, total=False):
     hooks: Hook | Iterable[Hook]
 
 
-def _max_hint(value: Seconds) -> float:
-    return checks.seconds("max_hint", value, zero=True)
+_BACKOFF = ExponentialBackoff()
+_WRAPPERS: Any = (classmethod, staticmethod)
 
 
-@frozen(kw_only=True)
+@frozen(init=False)
 class RetryPolicy:
     """What is worth trying again, how often, how soon, and within which limits. `retry` is the same class.
 
@@ -108,51 +110,84 @@ class RetryPolicy:
     """
 
     on: On
-    attempts: int | None = field(default=4, converter=checks.attempts)
-    within: float | None = field(default=None, converter=checks.optional_seconds("within"))
-    attempt_timeout: float | None = field(default=None, converter=checks.optional_seconds("attempt_timeout"))
-    backoff: Backoff = field(factory=ExponentialBackoff, converter=checks.backoff)
-    budget: RetryBudget | None = field(default=None, converter=checked_budget)
-    idempotent: bool = field(default=True, converter=checks.flag("idempotent"))
-    retry_result: Callable[[Any], bool] | None = field(
-        default=None, converter=checks.optional_predicate("retry_result")
-    )
-    max_hint: float = field(default=60.0, converter=_max_hint)
-    wrap: bool = field(default=False, converter=checks.flag("wrap"))
-    name: str | None = field(default=None, converter=checks.optional_text("name"))
-    hooks: tuple[Hook, ...] = field(default=(), converter=checks.hooks)
+    attempts: int | None
+    within: float | None
+    attempt_timeout: float | None
+    backoff: Backoff
+    budget: RetryBudget | None
+    idempotent: bool
+    retry_result: Callable[[Any], bool] | None
+    max_hint: float
+    wrap: bool
+    name: str | None
+    hooks: tuple[Hook, ...]
     _plan: Plan = field(init=False, eq=False, repr=False)
 
-    def __new__(cls, *misused: object, **options: object) -> Self:
-        """Refuse ``@retry`` without parentheses, which would take the function for an option."""
-        if misused:
-            raise TypeError(f"retry takes no positional argument; {_HOW}")
-        if "on" not in options:
-            raise TypeError(f"retry needs `on`; {_HOW}")
-        return super().__new__(cls)
+    if not TYPE_CHECKING:  # type checkers see `__init__`, and say the same in their own words
 
-    def __attrs_post_init__(self) -> None:
-        if not self.idempotent and self.retry_result is not None:
-            raise ConfigError("retry_result", self.retry_result, "None with idempotent=False: a result means it was done")
-        if self.on == () and self.retry_result is None:
-            raise ConfigError("on", self.on, "not empty, or nothing would ever be tried again")
-        rules = Rules(
-            judge=judge_of(self.on, TABLES),
-            attempts=math.inf if self.attempts is None else self.attempts,
-            backoff=self.backoff,
-            idempotent=self.idempotent,
-            max_hint=self.max_hint,
-        )
+        def __new__(cls, *misused: object, **options: object) -> Self:
+            """Refuse ``@retry`` without parentheses, which would take the function for an option."""
+            if misused:
+                raise TypeError(f"retry takes no positional argument; {_HOW}")
+            if "on" not in options:
+                raise TypeError(f"retry needs `on`; {_HOW}")
+            return super().__new__(cls)
+
+    def __init__(
+        self,
+        *,
+        on: On,
+        attempts: int | None = 4,
+        within: Seconds | None = None,
+        attempt_timeout: Seconds | None = None,
+        backoff: Backoff = _BACKOFF,
+        budget: RetryBudget | None = None,
+        idempotent: bool = True,
+        retry_result: Callable[[Any], bool] | None = None,
+        max_hint: Seconds = 60.0,
+        wrap: bool = False,
+        name: str | None = None,
+        hooks: Hook | Iterable[Hook] = (),
+    ) -> None:
+        # Frozen: the one place that sets anything. What is set is plain (seconds, a tuple of hooks) and right.
+        known: dict[type, Verdict] = {}
         plan = Plan(
-            rules=rules,
-            within=self.within,
-            attempt_timeout=self.attempt_timeout,
-            budget=self.budget,
-            refuses=self.retry_result,
-            wrap=self.wrap,
-            hooks=self.hooks,
+            rules=Rules(
+                judge=judge_of(on, TABLES, known),
+                known=known,
+                attempts=checks.attempts(attempts) or math.inf,
+                backoff=checks.backoff(backoff),
+                idempotent=checks.flag("idempotent", idempotent),
+                max_hint=checks.seconds("max_hint", max_hint, zero=True),
+            ),
+            within=None if within is None else checks.seconds("within", within),
+            attempt_timeout=None if attempt_timeout is None else checks.seconds("attempt_timeout", attempt_timeout),
+            budget=checked_budget(budget),
+            refuses=checks.predicate("retry_result", retry_result),
+            wrap=checks.flag("wrap", wrap),
+            hooks=checks.hooks(hooks),
         )
-        object.__setattr__(self, "_plan", plan)
+        if not idempotent and retry_result is not None:
+            raise ConfigError("retry_result", retry_result, "None with idempotent=False: a result means it was done")
+        if on == () and retry_result is None:
+            raise ConfigError("on", on, "not empty, or nothing would ever be tried again")
+        fields: dict[str, object] = {
+            "on": on,
+            "attempts": attempts,
+            "within": plan.within,
+            "attempt_timeout": plan.attempt_timeout,
+            "backoff": backoff,
+            "budget": budget,
+            "idempotent": idempotent,
+            "retry_result": retry_result,
+            "max_hint": plan.rules.max_hint,
+            "wrap": wrap,
+            "name": None if name is None else checks.text("name", name),
+            "hooks": plan.hooks,
+            "_plan": plan,
+        }
+        for key, value in fields.items():
+            object.__setattr__(self, key, value)
 
     # -- the three forms ---------------------------------------------------------------------------------------------
 
@@ -168,11 +203,10 @@ class RetryPolicy:
         Raises:
             TypeError: `fn` is a generator function, of which no attempt can be repeated.
         """
-        if isinstance(fn, (classmethod, staticmethod)):
-            kind = classmethod if isinstance(fn, classmethod) else staticmethod
-            return kind(self(cast("Callable[..., object]", fn.__func__)))
-        name = self.name or name_of_function(checked(fn, "retry"))
-        return (adecorated if is_async(fn) else decorated)(self._plan, name, fn)
+        if isinstance(fn, _WRAPPERS):
+            return type(fn)(self(fn.__func__))
+        attempt = aattempting if is_async(checked(fn, "retry")) else attempting
+        return functools.wraps(fn)(attempt(self._plan, self._called(fn), fn))
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``fn(*args, **kwargs)`` under this policy.
@@ -180,52 +214,47 @@ class RetryPolicy:
         Raises:
             TypeError: `fn` is a coroutine function: use `acall`.
         """
+        # The first attempt stands here too, and not only in `attempting`: one frame less in the traceback.
         plan = self._plan
-        if plan.plain:
-            try:
-                value = fn(*args, **kwargs)
-            except Exception as error:
-                call = Call.after_first(plan, self._name_for(fn), error)
-                if call is None:
-                    raise
-            else:
-                return _not_a_coroutine(value)
+        if not plan.plain:
+            return _not_a_coroutine(run(begin(plan, self._called(fn)), fn, args, kwargs))
+        try:
+            value = fn(*args, **kwargs)
+        except Exception as error:
+            call = Call.after_first(plan, self._called(fn), world.current.monotonic(), scope_now(), error)
+            if call is None:
+                raise
         else:
-            call = begin(plan, self._name_for(fn))
+            return _not_a_coroutine(value)
         return _not_a_coroutine(run(call, fn, args, kwargs))
 
     async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Await ``fn(*args, **kwargs)`` under this policy, in a task of asyncio or trio."""
         plan = self._plan
-        if plan.plain:
-            try:
-                return await fn(*args, **kwargs)
-            except Exception as error:
-                call = Call.after_first(plan, self._name_for(fn), error)
-                if call is None:
-                    raise
-        else:
-            call = begin(plan, self._name_for(fn))
+        if not plan.plain:
+            return await arun(begin(plan, self._called(fn)), fn, args, kwargs)
+        try:
+            return await fn(*args, **kwargs)
+        except Exception as error:
+            call = Call.after_first(plan, self._called(fn), world.current.monotonic(), scope_now(), error)
+            if call is None:
+                raise
         return await arun(call, fn, args, kwargs)
 
     def __iter__(self) -> Attempt:
         """A fresh loop: ``for attempt in policy: with attempt: …``."""
-        return self._loop()
+        return Attempt(self._plan, self.name)
 
     def __aiter__(self) -> Attempt:
         """A fresh loop: ``async for attempt in policy: with attempt: …``."""
-        return self._loop()
-
-    def _loop(self) -> Attempt:
-        if self.retry_result is not None:
-            raise TypeError("retry_result judges a returned value, and a block has none: use call() or the decorator")
-        return Attempt(self._plan, self.name or "retry")
+        return Attempt(self._plan, self.name)
 
     # -- the value ---------------------------------------------------------------------------------------------------
 
     def replace(self, **changes: Unpack[Options]) -> Self:
         """A policy like this one but for `changes`."""
-        return type(self)(**{**self._options(), **changes})
+        options: Any = {**self._options(), **changes}
+        return type(self)(**options)
 
     def describe(self) -> str:
         """What this policy does, in one sentence for people.
@@ -254,6 +283,9 @@ class RetryPolicy:
         >>> RetryPolicy.from_config({"maxRetries": 3, "baseDelayMs": 200}, on=OSError).attempts
         4
         """
+        # Imported here: `re` and `difflib` are only for those who configure.
+        from resilience._core.config import options_of  # noqa: PLC0415
+
         return cls(on=on, **with_backoff(options_of(config)))
 
     @classmethod
@@ -268,6 +300,8 @@ class RetryPolicy:
         Raises:
             ConfigError: As for `from_config`; and for a value that is not of its key's kind.
         """
+        from resilience._core.config import options_of_env  # noqa: PLC0415
+
         found = options_of_env(checks.text("prefix", prefix), os.environ if environ is None else environ)
         return cls(on=on, **with_backoff(found))
 
@@ -284,12 +318,17 @@ class RetryPolicy:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 
-    def _name_for(self, fn: Callable[..., Any]) -> str:
+    def _called(self, fn: Callable[..., Any]) -> str:
         return self.name or name_of_function(fn)
 
     def _options(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in Options.__annotations__}
 
+
+# `help`, editors and documentation ask the class; without this they would be told of `__new__`, which only gives advice.
+RetryPolicy.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    list(inspect.signature(RetryPolicy.__init__).parameters.values())[1:]
+)
 
 #: The decorator spelling of `RetryPolicy`; the very same class.
 retry = RetryPolicy
@@ -300,8 +339,8 @@ def _rebuilt(options: dict[str, Any]) -> RetryPolicy:
 
 
 def _not_a_coroutine(value: R) -> R:
-    """What `call` returns. A coroutine would mean that nothing was awaited, and so nothing retried."""
-    if type(value) is CoroutineType:
+    """What `call` returns: a coroutine would mean that nothing was awaited, and so nothing retried."""
+    if isinstance(value, CoroutineType):
         value.close()
         raise TypeError("call() was given a coroutine function: use `await policy.acall(fn, ...)`")
     return value

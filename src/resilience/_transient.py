@@ -14,6 +14,6 @@ def _wall() -> float:
 
 
 #: The knowledge about libraries, with the World's wall clock for hints that are dates.
-TABLES = Tables(_wall)
+TABLES: Tables = Tables(_wall)
 
-transient = Classifier(TABLES, (TABLES,))
+transient: Classifier = Classifier(TABLES, (TABLES,))

@@ -15,8 +15,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from typing_extensions import override
-
 
 __all__ = ["ConfigError", "DeadlineExceededError", "ResilienceError", "RetriesExhaustedError", "exit_code"]
 
@@ -28,7 +26,6 @@ class ResilienceError(Exception):
         """What the constructor was given, in order: pickling calls it again with these."""
         return self.args
 
-    @override
     def __reduce__(self) -> tuple[Any, ...]:
         # Not BaseException's: it passes `args`, which is the message. `__dict__` carries the notes across.
         return type(self), self._facts(), self.__dict__ or None
@@ -54,7 +51,6 @@ class DeadlineExceededError(ResilienceError, TimeoutError):
         self.limit = limit
         self.name = name
 
-    @override
     def _facts(self) -> tuple[Any, ...]:
         return self.limit, self.name
 
@@ -65,8 +61,8 @@ class RetriesExhaustedError(ResilienceError):
     Args:
         name: The policy's name, or the retried function's.
         attempts: How many times the work was tried.
-        elapsed: Seconds, from the start of the call where the policy reads the clock there (``within``,
-            ``attempt_timeout``), else from the first failure.
+        elapsed: Seconds from the start of the call; of a plain policy's call (no ``within``, ``attempt_timeout``,
+            ``budget`` or ``retry_result``), which reads no clock before it, from the first failure.
         reason: Which limit ended it: the value of a `resilience.instrumentation.GiveUpReason`.
     """
 
@@ -83,7 +79,6 @@ class RetriesExhaustedError(ResilienceError):
         self.elapsed = elapsed
         self.reason = reason
 
-    @override
     def _facts(self) -> tuple[Any, ...]:
         return self.name, self.attempts, self.elapsed, self.reason
 
@@ -107,7 +102,6 @@ class ConfigError(ResilienceError, ValueError):
         self.value = value
         self.expected = expected
 
-    @override
     def _facts(self) -> tuple[Any, ...]:
         return self.option, self.value, self.expected
 
@@ -120,8 +114,8 @@ def exit_code(error: BaseException | None) -> int:
 
     Returns:
         0 for None; 130 for `KeyboardInterrupt`; the code of a `SystemExit`; 124 for `subprocess.TimeoutExpired` (as
-        coreutils' ``timeout`` does); 128 + n for a child ended by signal n; 3 when the network or an operation
-        failed or timed out (`ConnectionError`, `TimeoutError`, so also `DeadlineExceededError`); 1 for all else.
+        coreutils' ``timeout`` does); 128 + n for a child ended by signal n; 3 when a connection failed or an operation
+        timed out (`ConnectionError`, `TimeoutError`, so also `DeadlineExceededError`); 1 for all else.
     """
     if error is None:
         return 0
@@ -130,11 +124,13 @@ def exit_code(error: BaseException | None) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     # The module is there if such an error is: it is not imported to ask.
-    if subprocess := sys.modules.get("subprocess"):
+    subprocess: Any = sys.modules.get("subprocess")
+    if subprocess is not None:
         if isinstance(error, subprocess.TimeoutExpired):
             return 124
-        if isinstance(error, subprocess.CalledProcessError) and error.returncode < 0:
-            return 128 - int(error.returncode)
+        if isinstance(error, subprocess.CalledProcessError):
+            status: int = getattr(error, "returncode", 1)
+            return 128 - status if status < 0 else 1
     return 3 if isinstance(error, (ConnectionError, TimeoutError)) else 1
 
 

@@ -39,7 +39,7 @@ class Jitter(StrEnum):
     def of(cls, value: object, option: str = "jitter") -> Jitter:
         """The member, from itself or from its name in any case; `ConfigError` for anything else."""
         try:
-            return cls(value.lower() if isinstance(value, str) else value)
+            return cls(str(value).lower())
         except ValueError:
             raise ConfigError(option, value, "one of 'full', 'equal' and 'none'") from None
 

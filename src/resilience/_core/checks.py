@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
+from resilience._core.functions import is_async
 from resilience.errors import ConfigError
-from resilience.typing import Backoff, Hook, Seconds
+from resilience.typing import Backoff, Hook
 
 
 __all__ = [
     "at_least_one",
     "attempts",
     "backoff",
+    "count",
     "flag",
     "hooks",
     "number",
-    "optional_predicate",
-    "optional_seconds",
-    "optional_text",
+    "predicate",
     "seconds",
     "share",
     "text",
@@ -55,6 +55,13 @@ def at_least_one(option: str, value: Any, expected: str = "a whole number of at 
     raise ConfigError(option, value, expected)
 
 
+def count(option: str, value: Any) -> int:
+    """A whole number from 0 up; a bool is not one."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ConfigError(option, value, "a whole number of at least 0")
+
+
 def share(option: str, value: Any) -> float:
     """A number from 0 to 1."""
     plain = number(option, value, expected := "a number from 0 to 1")
@@ -65,23 +72,16 @@ def share(option: str, value: Any) -> float:
 
 def attempts(value: int | None) -> int | None:
     """How many tries; None for no limit."""
-    return None if value is None else at_least_one("attempts", value, "a whole number of at least 1, or None for no limit")
+    return (
+        None if value is None else at_least_one("attempts", value, "a whole number of at least 1, or None for no limit")
+    )
 
 
-def optional_seconds(option: str) -> Callable[[Seconds | None], float | None]:
-    """A check for a limit in seconds; None for no limit."""
-    return lambda value: None if value is None else seconds(option, value)
-
-
-def flag(option: str) -> Callable[[bool], bool]:
-    """A check for True or False, and nothing that merely looks like it."""
-
-    def check(value: bool) -> bool:
-        if isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers are not all typed
-            return value
-        raise ConfigError(option, value, "True or False")
-
-    return check
+def flag(option: str, value: Any) -> bool:
+    """True or False, and nothing that merely looks like it."""
+    if isinstance(value, bool):
+        return value
+    raise ConfigError(option, value, "True or False")
 
 
 def text(option: str, value: Any) -> str:
@@ -91,20 +91,11 @@ def text(option: str, value: Any) -> str:
     raise ConfigError(option, value, "a non-empty string")
 
 
-def optional_text(option: str) -> Callable[[str | None], str | None]:
-    """A check for a string that is not empty; None where there is none."""
-    return lambda value: None if value is None else text(option, value)
-
-
-def optional_predicate(option: str) -> Callable[[Callable[[Any], bool] | None], Callable[[Any], bool] | None]:
-    """A check for a predicate on one value; None where there is none."""
-
-    def check(value: Callable[[Any], bool] | None) -> Callable[[Any], bool] | None:
-        if value is None or callable(value):
-            return value
-        raise ConfigError(option, value, "a predicate on the returned value, or None")
-
-    return check
+def predicate(option: str, value: Any) -> Callable[[Any], bool] | None:
+    """A predicate on one value; None where there is none."""
+    if value is None or (callable(value) and not is_async(value)):
+        return cast("Callable[[Any], bool] | None", value)
+    raise ConfigError(option, value, "a predicate (not async) on the returned value, or None")
 
 
 def backoff(value: Backoff) -> Backoff:
@@ -116,10 +107,8 @@ def backoff(value: Backoff) -> Backoff:
 
 def hooks(value: Hook | Iterable[Hook]) -> tuple[Hook, ...]:
     """Callables that take an event: one, or several."""
-    if callable(value):
-        return (value,)
-    if isinstance(value, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-        several = tuple(value)
-        if all(map(callable, several)):
-            return several
-    raise ConfigError("hooks", value, "a callable that takes an event, or several of them")
+    # Not every caller is typed.
+    several: tuple[Any, ...] = (value,) if callable(value) or not isinstance(value, Iterable) else tuple(value)
+    if all(callable(hook) and not is_async(hook) for hook in several):
+        return several
+    raise ConfigError("hooks", value, "a callable (not async) that takes an event, or several of them")

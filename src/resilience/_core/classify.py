@@ -13,12 +13,13 @@ is "unsure".
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
 from attrs import evolve, frozen
 
+from resilience._core.functions import is_async
 from resilience._core.verdict import Verdict, VerdictKind
 from resilience.errors import ConfigError
 from resilience.typing import On
@@ -34,6 +35,9 @@ Table: TypeAlias = Callable[[Exception, Callable[[], float]], "Verdict | None"]
 
 PERMANENT = Verdict.permanent("no rule admits it")
 UNSURE = Verdict.unsure(reason="admitted by the policy")
+
+#: Classes that a policy remembers; some programs make exception classes at run time.
+_MOST_KNOWN = 256
 
 #: Which table knows the exceptions of a top-level module; of `builtins`, only those classes that mean something.
 _TABLE_OF_MODULE = {
@@ -62,7 +66,7 @@ class Tables:
     def __call__(self, error: BaseException) -> Verdict | None:
         """The verdict of the first table that knows this exception; None if none does."""
         if isinstance(error, BaseExceptionGroup):
-            return _of_group(error, self)
+            return _of_group(cast("BaseExceptionGroup[BaseException]", error), self)
         if not isinstance(error, Exception):
             return None
         for table in _tables_of(type(error)):
@@ -118,14 +122,22 @@ class Classifier:
         return " - ".join([admitted, *map(name_of, self.without)])
 
 
-def judge_of(on: On, tables: Tables) -> Judge:
-    """One function that decides for every exception, from what a policy was given as `on`; checked here."""
+def judge_of(on: On, tables: Tables, known: dict[type, Verdict]) -> Judge:
+    """One function that decides for every exception, from what a policy was given as `on`; checked here.
+
+    Where classes are all that was given, and no table knows more of an exception than its class, the verdict is also
+    put into `known`, to be looked up there the next time.
+    """
     members = members_of(on)
     if all(isinstance(member, type) for member in members):
         classes = cast("tuple[type[Exception], ...]", members)
 
         def judge_by_class(error: Exception) -> Verdict:
-            return _refined(error, tables) if isinstance(error, classes) else PERMANENT
+            kind = type(error)
+            verdict = _refined(error, tables) if isinstance(error, classes) else PERMANENT
+            if not _tables_of(kind) and not issubclass(kind, ExceptionGroup) and len(known) < _MOST_KNOWN:
+                known[kind] = verdict
+            return verdict
 
         return judge_by_class
     whole = members[0] if len(members) == 1 and isinstance(members[0], Classifier) else Classifier(tables, members)
@@ -143,14 +155,15 @@ def name_of(member: On) -> str:
 def members_of(on: Any, option: str = "on") -> tuple[On, ...]:
     """What was given as `on`, as a flat tuple of members; `ConfigError` for what cannot be one."""
     if isinstance(on, tuple):
-        return tuple(member for part in cast("tuple[Any, ...]", on) for member in members_of(part, option))
+        several = cast("Iterable[Any]", on)
+        return tuple(member for part in several for member in members_of(part, option))
     if isinstance(on, type) and issubclass(on, BaseException):
         if issubclass(on, Exception):
             return (on,)
         # A cancelled task or an interrupted program must end, not try again.
         raise ConfigError(option, on, "a class of Exception: only those are ever tried again")
-    if isinstance(on, type) or not callable(on):
-        raise ConfigError(option, on, "an exception class, a predicate or classifier, or a tuple of these")
+    if isinstance(on, type) or not callable(on) or is_async(on):
+        raise ConfigError(option, on, "an exception class, a predicate or classifier (not async), or a tuple of these")
     return (cast("On", on),)
 
 
@@ -167,7 +180,8 @@ def _admits(member: On, error: BaseException) -> bool:
 
 def _refined(error: BaseException, tables: Tables) -> Verdict:
     """What is known of an error that was admitted by its class alone."""
-    if isinstance(error, Exception) and not _tables_of(type(error)) and not isinstance(error, ExceptionGroup):
+    kind = type(error)
+    if not _tables_of(kind) and not issubclass(kind, BaseExceptionGroup):
         return UNSURE
     known = tables(error)
     return UNSURE if known is None or known.kind is VerdictKind.PERMANENT else known
@@ -194,8 +208,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield inner
 
 
-@lru_cache(maxsize=1024)
-def _tables_of(kind: type[BaseException]) -> tuple[Table, ...]:
+def _load_tables(kind: type[BaseException]) -> tuple[Table, ...]:
     """The tables that may know exceptions of this class, nearest base first; loaded here, on the first such error."""
     names: dict[str, None] = {}
     for base in kind.__mro__:
@@ -204,3 +217,7 @@ def _tables_of(kind: type[BaseException]) -> tuple[Table, ...]:
         if name is not None:
             names[name] = None
     return tuple(importlib.import_module(f"resilience._core.tables.{name}").verdict for name in names)
+
+
+#: `_load_tables`, remembered. (The cast is for mypy, which takes a class's `__hash__` for that of its instances.)
+_tables_of = cast("Callable[[type[BaseException]], tuple[Table, ...]]", lru_cache(maxsize=1024)(_load_tables))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from attrs import frozen
 
@@ -26,7 +26,9 @@ PLAIN = "request-timeout-ms"
 ENVIRON = "RESILIENCE_DEADLINE"
 
 #: What a framework gives as headers: a mapping, or pairs; text or bytes; in any case of letters.
-Headers: TypeAlias = Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[str, str]] | Iterable[tuple[bytes, bytes]]
+Headers: TypeAlias = (
+    Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[str, str]] | Iterable[tuple[bytes, bytes]]
+)
 
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _DIGITS = 8
@@ -48,7 +50,9 @@ def limit_in(headers: Headers) -> float | None:
     Raises:
         ConfigError: A value that is not of its header's grammar; it names header and value.
     """
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    pairs = cast(
+        "Iterable[tuple[str | bytes, str | bytes]]", headers.items() if isinstance(headers, Mapping) else headers
+    )
     limits = [_limit(name, value) for name, value in ((_text(name).lower(), _text(value)) for name, value in pairs)]
     return min((limit for limit in limits if limit is not None), default=None)
 
@@ -94,7 +98,9 @@ class BootMoment:
         boot, separator, namespace = rest.partition(";")
         if separator and at.replace(".", "", 1).isdigit() and at.isascii():
             return cls(float(at), boot, namespace)
-        raise ConfigError(f"environment variable {ENVIRON}", text, "seconds;boot;namespace, as a parent process wrote it")
+        raise ConfigError(
+            f"environment variable {ENVIRON}", text, "seconds;boot;namespace, as a parent process wrote it"
+        )
 
     def left(self, now: BootMoment) -> float | None:
         """Seconds from `now` until this moment, 0 if it has passed; None if the two are not on the same clock."""

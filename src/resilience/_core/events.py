@@ -6,38 +6,15 @@ hook that keeps events keeps the frames of the failure alive; keep ``repr(event.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TypeAlias
 
 from attrs import frozen
 
+from resilience._core.giveup import GiveUpReason
 from resilience._core.verdict import Verdict
 
 
-__all__ = ["Event", "GaveUp", "GiveUpReason", "Recovered", "RetryScheduled"]
-
-
-class GiveUpReason(StrEnum):
-    """Which limit ended a retried call."""
-
-    PERMANENT = "permanent"
-    """The failure is not worth trying again."""
-    UNSURE = "unsure"
-    """It may already have been applied, and the policy says ``idempotent=False``."""
-    ATTEMPTS = "attempts"
-    """All attempts are used."""
-    WITHIN = "within"
-    """The next wait does not fit into what is left of the policy's ``within``."""
-    DEADLINE = "deadline"
-    """The next wait does not fit into what is left of the deadline around the call."""
-    HINT = "hint"
-    """The server asked for a longer wait than the policy's ``max_hint``."""
-    BUDGET = "budget"
-    """The retry budget is spent."""
-    STOP = "stop"
-    """Something live ended the work: a lease was lost, a shutdown began."""
-    POLICY = "policy"
-    """The policy itself failed: its classifier or its backoff raised, or returned nonsense."""
+__all__ = ["Event", "GaveUp", "Recovered", "RetryScheduled"]
 
 
 @frozen(kw_only=True)
@@ -49,7 +26,8 @@ class RetryScheduled:
         attempt: The attempt that failed, from 1.
         attempts: How many there may be; None for no limit.
         delay: Seconds until the next one.
-        elapsed: Seconds since the call began, or since its first failure where the policy reads no clock before it.
+        elapsed: Seconds since the call began; of a plain policy's call, which reads no clock before it, since its first
+            failure.
         verdict: Why it is worth trying again.
         error: What the attempt raised; None if its result was refused by ``retry_result``.
     """

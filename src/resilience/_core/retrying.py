@@ -14,21 +14,21 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from attrs import frozen
+from attrs import field, frozen
 
 from resilience._core.classify import Judge
-from resilience._core.events import GiveUpReason
+from resilience._core.giveup import GiveUp, GiveUpReason
 from resilience._core.verdict import Verdict, VerdictKind
 from resilience.errors import ConfigError, DeadlineExceededError
 from resilience.typing import Backoff
 
 
-__all__ = ["Course", "GiveUp", "Rules", "Until", "text_of"]
+__all__ = ["Course", "Rules", "Until", "text_of"]
 
 #: What an unlimited policy waits at the least, in seconds: `attempts=None` with no delay must not spin.
 LEAST_WAIT_UNLIMITED = 0.001
 
-#: How many of the earlier errors the note shows; an unlimited policy may see millions.
+#: How many different errors the note shows; an unlimited policy may see millions.
 REMEMBERED = 5
 
 #: Characters of one of them.
@@ -36,13 +36,8 @@ LONGEST_TEXT = 200
 
 REFUSED_RESULT = Verdict.unsure(reason="result refused by retry_result")
 
-
-@frozen
-class GiveUp:
-    """Try no more."""
-
-    reason: GiveUpReason
-    detail: str
+# An enum's member costs several times a global's look-up, and these are asked for after every failure.
+_PERMANENT, _TRANSIENT = VerdictKind.PERMANENT, VerdictKind.TRANSIENT
 
 
 class Until(NamedTuple):
@@ -63,6 +58,7 @@ class Rules:
         backoff: How long to wait.
         idempotent: Whether what may have been applied may be tried again.
         max_hint: Seconds; a server that asks for more is not waited for.
+        known: The verdicts that depend on the error's class alone; `judge` fills it (see `classify.judge_of`).
     """
 
     judge: Judge
@@ -70,6 +66,15 @@ class Rules:
     backoff: Backoff
     idempotent: bool
     max_hint: float
+    known: dict[type, Verdict] = field(repr=False, eq=False)
+    used_up: GiveUp = field(init=False)
+    least_wait: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.known[type(None)] = REFUSED_RESULT
+        used = "its only attempt is used" if self.attempts == 1 else f"all {self.attempts} attempts used"
+        object.__setattr__(self, "used_up", GiveUp(GiveUpReason.ATTEMPTS, used))
+        object.__setattr__(self, "least_wait", LEAST_WAIT_UNLIMITED if self.attempts == math.inf else 0.0)
 
 
 class Course:
@@ -82,18 +87,20 @@ class Course:
         rules: What decides.
     """
 
-    __slots__ = ("attempt", "earlier", "rules", "verdict")
+    __slots__ = ("_times", "attempt", "earlier", "rules", "verdict")
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.attempt = 1
         self.earlier: list[str] = []
-        self.verdict = REFUSED_RESULT
+        self._times: list[int] = []
 
     def after_failure(
         self, error: Exception | None, now: float, until: Until | None, spend: Callable[[float], bool] | None
     ) -> float | GiveUp:
-        """What to do now that attempt number `self.attempt` has failed: wait so many seconds and go on, or give up.
+        """What to do now that attempt number `self.attempt` has failed: wait so many seconds, or give up.
+
+        Where it says to wait, `self.attempt` is already the next one.
 
         Args:
             error: What it raised; None if it returned what ``retry_result`` refuses.
@@ -103,64 +110,70 @@ class Course:
         """
         rules, attempt = self.rules, self.attempt
         try:
-            self.verdict = verdict = REFUSED_RESULT if error is None else rules.judge(error)
-            if verdict.kind is not VerdictKind.TRANSIENT and (final := self._final(verdict, error, now, until)):
-                return final
+            self.verdict = verdict = rules.known.get(type(error)) or rules.judge(error)  # type: ignore[arg-type]  # None is known
+            kind = verdict.kind
+            if kind is _PERMANENT or not (rules.idempotent or kind is _TRANSIENT):
+                return _final(verdict, error, now, until)
             if attempt >= rules.attempts:
-                return GiveUp(GiveUpReason.ATTEMPTS, f"all {attempt} attempts used")
+                return rules.used_up
             delay = rules.backoff.delay(attempt)
             if not 0 <= delay < math.inf:
-                expected = "finite and not negative"
-                raise ConfigError(f"{type(rules.backoff).__name__}.delay({attempt})", delay, expected)
+                raise ConfigError(f"{type(rules.backoff).__name__}.delay({attempt})", delay, "finite and not negative")
+            if verdict.after is not None:
+                if verdict.after > rules.max_hint:
+                    asked = f"the server asked for {verdict.after:g} s, more than max_hint={rules.max_hint:g}"
+                    return GiveUp(GiveUpReason.HINT, asked)
+                delay = _on_top(verdict.after, rules.backoff, attempt, delay)
         except Exception as broken:  # the user's classifier or backoff: the caller's own error must still come out
             return GiveUp(GiveUpReason.POLICY, f"the policy itself failed with {text_of(broken)}")
-        if verdict.after is not None:
-            if verdict.after > rules.max_hint:
-                asked = f"the server asked for {verdict.after:g} s, more than max_hint={rules.max_hint:g}"
-                return GiveUp(GiveUpReason.HINT, asked)
-            delay = self._on_top(verdict.after, delay)
-        if delay < LEAST_WAIT_UNLIMITED and rules.attempts == math.inf:
-            delay = LEAST_WAIT_UNLIMITED
+        delay = max(delay, rules.least_wait)
         if until is not None and now + delay >= until.moment:
-            left = max(0.0, until.moment - now)
-            return GiveUp(until.reason, f"a wait of {delay:.2f} s does not fit into the {left:.2f} s left of {until.limit}")
+            left = until.moment - now
+            fits_not = f"a wait of {delay:.2f} s does not fit into the {left:.2f} s left of {until.limit}"
+            return GiveUp(until.reason, fits_not if left > 0 else f"{until.limit} is spent")
         if spend is not None and not spend(now):
             return GiveUp(GiveUpReason.BUDGET, "the retry budget is spent")
+        self.attempt = attempt + 1
+        self._remember("result refused" if error is None else text_of(error))
         return delay
 
-    def goes_on(self, error: Exception | None) -> None:
-        """Begin the next attempt: remember what ended this one, as text, and not for ever."""
-        self.attempt += 1
-        earlier = self.earlier
-        earlier.append("result refused" if error is None else text_of(error))
-        if len(earlier) > REMEMBERED:
-            del earlier[0]
-
-    def note(self, name: str, elapsed: float, ending: GiveUp) -> str:
+    def note(self, name: str, elapsed: str, ending: GiveUp) -> str:
         """What the exception that goes out says of its past."""
-        tries = "1 attempt" if self.attempt == 1 else f"{self.attempt} attempts"
-        said = f"{name}: gave up after {tries} in {elapsed:.2f} s: {ending.detail}"
-        if not self.earlier:
-            return said
-        forgotten = self.attempt - 1 - len(self.earlier)
-        more = f"{forgotten} not shown | " if forgotten else ""
-        return f"{said}; earlier: {more}{' | '.join(self.earlier)}"
+        attempt, earlier = self.attempt, self.earlier
+        if attempt == 1:
+            return f"{name}: gave up after 1 attempt: {ending.detail}"
+        past = [text if times == 1 else f"{times} × {text}" for text, times in zip(earlier, self._times, strict=True)]
+        forgotten = attempt - 1 - sum(self._times)
+        if forgotten:
+            past.insert(0, f"{forgotten} not shown")
+        return f"{name}: gave up after {attempt} attempts in {elapsed}: {ending.detail}; earlier: {' | '.join(past)}"
 
-    def _final(self, verdict: Verdict, error: Exception | None, now: float, until: Until | None) -> GiveUp | None:
-        """The end of a failure that is not certainly harmless, if it is one."""
-        if until is not None and now >= until.moment and isinstance(error, DeadlineExceededError):
-            return GiveUp(until.reason, f"{until.limit} is spent")
-        if verdict.kind is VerdictKind.PERMANENT:
-            return GiveUp(GiveUpReason.PERMANENT, f"not worth trying again ({verdict.reason})")
-        if self.rules.idempotent:
-            return None
-        return GiveUp(GiveUpReason.UNSURE, f"it may already have been applied ({verdict.reason})")
+    def _remember(self, text: str) -> None:
+        """Keep the text of an earlier error; the same one again only counts."""
+        earlier, times = self.earlier, self._times
+        if earlier and earlier[-1] == text:
+            times[-1] += 1
+            return
+        earlier.append(text)
+        times.append(1)
+        if len(earlier) > REMEMBERED:
+            del earlier[0], times[0]
 
-    def _on_top(self, hint: float, delay: float) -> float:
-        """The server's hint is a floor, with the jitter on top: clients told the same number must not return as one."""
-        least = getattr(self.rules.backoff, "least", None)
-        chance = delay if least is None else delay - least(self.attempt)
-        return max(delay, hint + chance)
+
+def _final(verdict: Verdict, error: Exception | None, now: float, until: Until | None) -> GiveUp:
+    """The end of a failure that must not be tried again, whatever the limits say."""
+    if until is not None and now >= until.moment and isinstance(error, DeadlineExceededError):
+        return GiveUp(until.reason, f"{until.limit} is spent")
+    if verdict.kind is _PERMANENT:
+        return GiveUp(GiveUpReason.PERMANENT, f"not worth trying again ({verdict.reason})")
+    return GiveUp(GiveUpReason.UNSURE, f"it may already have been applied ({verdict.reason})")
+
+
+def _on_top(hint: float, backoff: Backoff, attempt: int, delay: float) -> float:
+    """The server's hint is a floor, with the jitter on top: clients told the same number must not return as one."""
+    least = getattr(backoff, "least", None)
+    chance = delay if least is None else delay - least(attempt)
+    return max(delay, hint + chance)
 
 
 def text_of(error: BaseException) -> str:

@@ -28,9 +28,8 @@ class VerdictKind(StrEnum):
     """Not worth trying again."""
 
 
-def _hint(_: object, __: object, value: object) -> None:
-    if value is not None:
-        checks.seconds("after", value, zero=True)
+def _hint(value: float | None) -> float | None:
+    return None if value is None else checks.seconds("after", value, zero=True)
 
 
 @frozen
@@ -45,7 +44,7 @@ class Verdict:
     """
 
     kind: VerdictKind
-    after: float | None = field(default=None, validator=_hint)
+    after: float | None = field(default=None, converter=_hint)
     throttled: bool = False
     reason: str = ""
 

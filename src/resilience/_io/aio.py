@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from resilience._io import world
 from resilience.typing import Stop
@@ -22,8 +22,6 @@ from resilience.typing import Stop
 if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
-
-    import trio
 
 __all__ = ["Timer", "arm", "in_task", "sleep", "wait_stopped"]
 
@@ -45,7 +43,8 @@ class AsyncioTimer:
         self._task = task
         self._before = task.cancelling()
         self._fired = False
-        self._handle = task.get_loop().call_later(delay, self._fire)
+        loop = task.get_loop()
+        self._handle = loop.call_at(loop.time() + delay, self._fire)
 
     def disarm(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         """Stop it; whether what leaves the block is the cancellation that it caused."""
@@ -67,14 +66,14 @@ class TrioTimer:
 
     __slots__ = ("_scope",)
 
-    def __init__(self, library: type[trio], delay: float) -> None:
+    def __init__(self, library: Any, delay: float) -> None:
         self._scope = library.CancelScope(deadline=library.current_time() + delay)
         self._scope.__enter__()
 
     def disarm(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         """Stop it; whether what leaves the block is the cancellation that it caused."""
         self._scope.__exit__(kind, error, tb)
-        return self._scope.cancelled_caught
+        return bool(self._scope.cancelled_caught)
 
 
 def _asyncio_task() -> asyncio.Task[object] | None:
@@ -89,7 +88,8 @@ def _asyncio_task() -> asyncio.Task[object] | None:
     return task
 
 
-def _trio() -> type[trio] | None:
+def _trio() -> Any:
+    """The trio library, if it runs this code; else None. Untyped, since it may not be installed."""
     library = sys.modules.get("trio")
     return library if library is not None and library.lowlevel.in_trio_task() else None
 
@@ -140,7 +140,7 @@ async def wait_stopped(stops: Sequence[Stop], seconds: float) -> bool:
     return any(stop.error() is not None for stop in stops)
 
 
-async def _trio_wait(library: type[trio], stops: Sequence[Stop], seconds: float) -> bool:
+async def _trio_wait(library: Any, stops: Sequence[Stop], seconds: float) -> bool:
     woken = library.Event()
     token = library.lowlevel.current_trio_token()
     undo = [stop.watch(lambda: token.run_sync_soon(woken.set)) for stop in stops]

@@ -1,45 +1,38 @@
 """The hands of retry: attempt, and wait in between, until the call says that it is over.
 
-`decorated` and `adecorated` are twins, and so are `run` and `arun`, `pause` and `apause`. A twin contains `await` and the other colour's way to wait;
+`attempting` and `aattempting` are twins, and so are `run` and `arun`, `pause` and `apause`. A twin contains `await` and the other colour's way to wait;
 it decides nothing. No handler stores its exception in a local: a frame must not refer to an exception whose traceback
 refers to the frame.
 """
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from resilience._io import aio, world
-from resilience._io.ambient import SCOPE
+from resilience._io.ambient import Scope, enter_scope, leave_scope, new_scope, scope_now
 from resilience._io.call import Call, Plan
 from resilience._io.stay import Stay
 
 
-__all__ = ["adecorated", "apause", "arun", "decorated", "pause", "run"]
+__all__ = ["aattempting", "apause", "arun", "attempting", "begin", "pause", "run"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def decorated(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
+def attempting(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
     """`fn`, retried; under a plain policy a call that succeeds costs one `try`."""
     if not plan.plain:
+        return _limited(plan, name, fn)
 
-        @functools.wraps(fn)
-        def call_limited(*args: P.args, **kwargs: P.kwargs) -> R:
-            return run(begin(plan, name), fn, args, kwargs)
-
-        return call_limited
-
-    @functools.wraps(fn)
     def call_plain(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return fn(*args, **kwargs)
         except Exception as error:
-            call = Call.after_first(plan, name, error)
+            call = Call.after_first(plan, name, world.current.monotonic(), scope_now(), error)
             if call is None:
                 raise
         return run(call, fn, args, kwargs)
@@ -47,22 +40,16 @@ def decorated(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
     return call_plain
 
 
-def adecorated(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """`decorated` for coroutine functions."""
+def aattempting(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """`attempting` for coroutine functions."""
     if not plan.plain:
+        return _alimited(plan, name, fn)
 
-        @functools.wraps(fn)
-        async def call_limited(*args: P.args, **kwargs: P.kwargs) -> R:
-            return await arun(begin(plan, name), fn, args, kwargs)
-
-        return call_limited
-
-    @functools.wraps(fn)
     async def call_plain(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return await fn(*args, **kwargs)
         except Exception as error:
-            call = Call.after_first(plan, name, error)
+            call = Call.after_first(plan, name, world.current.monotonic(), scope_now(), error)
             if call is None:
                 raise
         return await arun(call, fn, args, kwargs)
@@ -71,29 +58,98 @@ def adecorated(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable
 
 
 def begin(plan: Plan, name: str) -> Call:
-    """A call of a policy that is not plain, about to make its first attempt."""
-    now = world.current.monotonic()
+    """A call that is about to make its first attempt; the budget counts it."""
+    started = world.current.monotonic()
     if plan.budget is not None:
-        plan.budget.call(now)
-    return Call(plan, name, now, SCOPE.get())
+        with plan.budget.lock:
+            plan.budget.counts.call(started)
+    return Call(plan, name, started, scope_now())
+
+
+def _limited(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
+    """`attempting` for a policy that must know of a call before it fails."""
+    budget, limit, refuses = plan.budget, plan.first_limit, plan.refuses
+
+    def call_limited(*args: P.args, **kwargs: P.kwargs) -> R:
+        started, outer = world.current.monotonic(), scope_now()
+        if budget is not None:
+            with budget.lock:
+                budget.counts.call(started)
+        try:
+            if limit is None or started + limit >= outer.at:
+                value = fn(*args, **kwargs)
+            else:
+                token = enter_scope(new_scope(Scope, (started + limit, limit, name, outer.stops, None)))
+                try:
+                    value = fn(*args, **kwargs)
+                finally:
+                    leave_scope(token)
+        except Exception as error:
+            call = Call.after_first(plan, name, started, outer, error)
+            if call is None:
+                raise
+        else:
+            if refuses is None:
+                return value
+            call = Call.after_value(plan, name, started, outer, value)
+            if call is None:
+                return value
+        return run(call, fn, args, kwargs)
+
+    return call_limited
+
+
+def _alimited(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """`_limited` for coroutine functions; a timer ends an attempt that overruns."""
+    budget, limit, refuses = plan.budget, plan.first_limit, plan.refuses
+
+    async def call_limited(*args: P.args, **kwargs: P.kwargs) -> R:
+        started, outer = world.current.monotonic(), scope_now()
+        if budget is not None:
+            with budget.lock:
+                budget.counts.call(started)
+        value = cast("R", None)  # for type checkers: a block that was cut short is left by the `raise` below it
+        try:
+            if limit is None or started + limit >= outer.at:
+                value = await fn(*args, **kwargs)
+            else:
+                scope = Scope(started + limit, limit, name, outer.stops)
+                with Stay(scope, limit) as stay:
+                    value = await fn(*args, **kwargs)
+                if stay.overran:
+                    raise scope.error() from stay.take_cause()
+        except Exception as error:
+            call = Call.after_first(plan, name, started, outer, error)
+            if call is None:
+                raise
+        else:
+            if refuses is None:
+                return value
+            call = Call.after_value(plan, name, started, outer, value)
+            if call is None:
+                return value
+        return await arun(call, fn, args, kwargs)
+
+    return call_limited
 
 
 def run(call: Call, fn: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
-    """Attempt `fn` until the call ends; entered either before its first attempt, or after that one has failed."""
+    """Attempt `fn` until the call ends: from its first attempt on, or after that one has failed."""
+    scoped = call.plan.first_limit is not None
     try:
         while True:
             if call.delay is not None and not pause(call):
                 raise call.cut_short()
-            scope = call.scope_of_attempt()
             try:
+                scope = call.scope_of_attempt() if scoped else None
                 if scope is None:
                     value = fn(*args, **kwargs)
                 else:
-                    token = SCOPE.set(scope)
+                    token = enter_scope(scope)
                     try:
                         value = fn(*args, **kwargs)
                     finally:
-                        SCOPE.reset(token)
+                        leave_scope(token)
             except Exception as error:
                 if not call.failed(error):
                     if call.wraps:
@@ -108,19 +164,21 @@ def run(call: Call, fn: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping
 
 async def arun(call: Call, fn: Callable[..., Awaitable[R]], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
     """`run` for coroutine functions; a timer ends an attempt that overruns."""
+    scoped = call.plan.first_limit is not None
+    value = cast("R", None)
     try:
         while True:
             if call.delay is not None and not await apause(call):
                 raise call.cut_short()
-            scope = call.scope_of_attempt()
             try:
+                scope = call.scope_of_attempt() if scoped else None
                 if scope is None:
                     value = await fn(*args, **kwargs)
                 else:
-                    with Stay(scope, call.outer) as stay:
+                    with Stay(scope, scope.remaining) as stay:
                         value = await fn(*args, **kwargs)
                     if stay.overran:
-                        raise scope.error() from stay.cause
+                        raise scope.error() from stay.take_cause()
             except Exception as error:
                 if not call.failed(error):
                     if call.wraps:
@@ -138,9 +196,9 @@ async def arun(call: Call, fn: Callable[..., Awaitable[R]], args: tuple[Any, ...
 
 def pause(call: Call) -> bool:
     """Wait as long as the call says; whether the next attempt may begin."""
-    delay, stops = call.delay or 0.0, call.outer.stops
+    delay = call.delay or 0.0
     if delay > 0:  # `time.sleep(0)` is not free: 75 µs on Linux
-        clock = world.current.clock
+        clock, stops = world.current.clock, call.outer.stops
         if stops:
             woken = threading.Event()
             undo = [stop.watch(woken.set) for stop in stops]
@@ -151,15 +209,16 @@ def pause(call: Call) -> bool:
                     step()
         else:
             clock.sleep(delay)
-    return call.may_begin()
+    return not call.limited or call.may_begin()
 
 
 async def apause(call: Call) -> bool:
     """`pause` by the running event loop's time."""
-    delay, stops = call.delay or 0.0, call.outer.stops
+    delay = call.delay or 0.0
     if delay > 0:
+        stops = call.outer.stops
         if stops:
             await aio.wait_stopped(stops, delay)
         else:
             await aio.sleep(delay)
-    return call.may_begin()
+    return not call.limited or call.may_begin()

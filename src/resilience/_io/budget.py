@@ -42,38 +42,30 @@ class RetryBudget:
     'fetched'
     """
 
-    __slots__ = ("__weakref__", "_lock", "_window", "at_least", "ratio", "window")
+    __slots__ = ("__weakref__", "at_least", "counts", "lock", "ratio", "window")
 
     ratio: float
     at_least: int
     window: float
+    lock: threading.Lock
+    """Held while `counts` is used; the calls of every policy that shares the budget take it."""
+    counts: Window
 
     def __init__(self, ratio: float = 0.1, *, at_least: int = 3, window: Seconds = 10.0) -> None:
         self.ratio = checks.share("ratio", ratio)
-        if isinstance(at_least, bool) or not isinstance(at_least, int) or at_least < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigError("at_least", at_least, "a whole number of at least 0")
-        self.at_least = at_least
+        self.at_least = checks.count("at_least", at_least)
         self.window = checks.seconds("window", window)
-        self._lock = threading.Lock()
-        self._window = Window(self.ratio, at_least, self.window)
+        self.lock = threading.Lock()
+        self.counts = Window(self.ratio, at_least, self.window)
         _living.add(self)
 
     def __repr__(self) -> str:
         return f"RetryBudget(ratio={self.ratio:g}, at_least={self.at_least}, window={self.window:g})"
 
-    def call(self, now: float) -> None:
-        """Count one call that begins at the monotonic moment `now`; a policy does this by itself."""
-        with self._lock:
-            self._window.call(now)
-
     def spend(self, now: float) -> bool:
         """Take one retry, if there is one left; a policy does this by itself."""
-        with self._lock:
-            return self._window.retry(now)
-
-    def renew_lock(self) -> None:
-        """In a forked child: the lock may have been held by a thread that the child does not have."""
-        self._lock = threading.Lock()
+        with self.lock:
+            return self.counts.retry(now)
 
     def __reduce__(self) -> str:
         raise TypeError("a RetryBudget belongs to one process and is not pickled; make one in each")
@@ -81,7 +73,7 @@ class RetryBudget:
 
 def checked_budget(value: RetryBudget | None) -> RetryBudget | None:
     """A budget, or None for none; `ConfigError` for anything else."""
-    if value is None or isinstance(value, RetryBudget):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if value is None or isinstance(value, RetryBudget):
         return value
     raise ConfigError("budget", value, "a RetryBudget, or None for no limit")
 
@@ -89,10 +81,12 @@ def checked_budget(value: RetryBudget | None) -> RetryBudget | None:
 _living: WeakSet[RetryBudget] = WeakSet()
 
 
-def _renew_locks() -> None:
+def _free_locks() -> None:
+    """In a forked child: whoever held a lock is a thread of the parent's, which the child does not have."""
     for budget in list(_living):
-        budget.renew_lock()
+        if budget.lock.locked():
+            budget.lock.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
+    os.register_at_fork(after_in_child=_free_locks)

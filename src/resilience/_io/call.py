@@ -16,11 +16,11 @@ from typing import Any
 
 from attrs import field, frozen
 
-from resilience._core.events import GaveUp, GiveUpReason, Recovered, RetryScheduled
-from resilience._core.retrying import Course, GiveUp, Rules, Until, text_of
+from resilience._core.giveup import GiveUp, GiveUpReason
+from resilience._core.retrying import Course, Rules, Until, text_of
 from resilience._core.verdict import VerdictKind
 from resilience._io import emit, world
-from resilience._io.ambient import SCOPE, UNBOUNDED, Scope
+from resilience._io.ambient import UNBOUNDED, Scope
 from resilience._io.budget import RetryBudget
 from resilience.errors import DeadlineExceededError, RetriesExhaustedError
 from resilience.typing import Hook
@@ -74,8 +74,15 @@ class Call:
         outer: The Scope around it.
     """
 
-    __slots__ = ("_course", "_ending", "_heard", "_told_unsure", "_until", "delay", "held", "name", "outer", "plan", "started")
-
+    # What is seldom set has its default here and not in the constructor, which runs after every first failure.
+    held: Exception | None = None
+    """The last real error, while a deadline or a stop may cut the next wait or attempt short."""
+    limited: bool = False
+    """Whether one may."""
+    delay: float | None = None
+    """Seconds to wait before the next attempt; None before the first."""
+    _until: Until | None = None
+    _told_unsure: bool = False
     _ending: GiveUp
 
     def __init__(self, plan: Plan, name: str, started: float, outer: Scope) -> None:
@@ -83,22 +90,27 @@ class Call:
         self.name = name
         self.started = started
         self.outer = outer
-        self.delay: float | None = None
-        self.held: Exception | None = None
         self._course = Course(plan.rules)
-        self._heard = emit.is_heard(plan.hooks)
-        self._told_unsure = False
-        self._until = None if outer is UNBOUNDED and plan.within is None else self._earliest_limit()
+        self._heard = heard = emit.is_heard(plan.hooks)
+        if outer is not UNBOUNDED or plan.first_limit is not None:
+            self._until, self.limited = self._earliest_limit(), True
+        self._alone = not (heard or self.limited or plan.budget)
 
     @classmethod
-    def after_first(cls, plan: Plan, name: str, error: Exception) -> Call | None:
-        """A call of a plain policy, of which nothing was known until its first attempt failed; None: let `error` out."""
-        call = cls(plan, name, world.current.monotonic(), SCOPE.get())
+    def after_first(cls, plan: Plan, name: str, started: float, outer: Scope, error: Exception) -> Call | None:
+        """The call whose first attempt has just raised `error`, if another attempt follows; None to let it out."""
+        call = cls(plan, name, started, outer)
         if call.failed(error):
             return call
         if call.wraps:
             raise call.exhausted() from error
         return None
+
+    @classmethod
+    def after_value(cls, plan: Plan, name: str, started: float, outer: Scope, value: object) -> Call | None:
+        """The call whose first attempt has just returned `value`, if another attempt follows; None to return it."""
+        call = cls(plan, name, started, outer)
+        return None if call.succeeded(value) else call
 
     @property
     def attempt(self) -> int:
@@ -112,24 +124,19 @@ class Call:
 
     def failed(self, error: Exception | None) -> bool:
         """The attempt raised `error`, or returned what is refused (None): whether another attempt follows."""
-        course, until, plan = self._course, self._until, self.plan
-        if self.held is not None:
-            self._name_cause(error)
-        budget = plan.budget
-        if until is None and budget is None:
-            decision = course.after_failure(error, 0.0, None, None)
+        if self._alone:
+            decision = self._course.after_failure(error, self.started, None, None)
         else:
-            spend = None if budget is None else budget.spend
-            decision = course.after_failure(error, world.current.monotonic(), until, spend)
+            self._name_cause(error)
+            spend = None if self.plan.budget is None else self.plan.budget.spend
+            decision = self._course.after_failure(error, world.current.monotonic(), self._until, spend)
         if isinstance(decision, GiveUp):
             self._give_up(decision, error)
             return False
         self.delay = decision
-        if self._heard:
+        if not self._alone:
             self._tell_schedule(error, decision)
-        if until is not None or self.outer.stops:
-            self.held = error
-        course.goes_on(error)
+            self.held = error if self.limited else None
         return True
 
     def succeeded(self, value: object) -> bool:
@@ -141,7 +148,7 @@ class Call:
             if self.wraps:
                 raise self.exhausted()
         elif self._heard and self._course.attempt > 1:
-            emit.emit(self.plan.hooks, Recovered(name=self.name, attempt=self._course.attempt, elapsed=self._elapsed()))
+            self._tell_recovery()
         return True
 
     def exhausted(self) -> RetriesExhaustedError:
@@ -207,11 +214,22 @@ class Call:
             # Not the deadline error before this one, which named the one before it: the chain would never end.
             error.__cause__ = held.__cause__ if isinstance(held, DeadlineExceededError) else held
 
+    # The events are imported where they are made: a program whose calls all succeed never loads them.
+
+    def _tell_recovery(self) -> None:
+        from resilience._core.events import Recovered  # noqa: PLC0415
+
+        emit.emit(self.plan.hooks, Recovered(name=self.name, attempt=self._course.attempt, elapsed=self._elapsed()))
+
     def _tell_schedule(self, error: Exception | None, delay: float) -> None:
+        if not self._heard:
+            return
+        from resilience._core.events import RetryScheduled  # noqa: PLC0415
+
         course, attempts = self._course, self.plan.rules.attempts
         event = RetryScheduled(
             name=self.name,
-            attempt=course.attempt,
+            attempt=course.attempt - 1,
             attempts=None if attempts == math.inf else int(attempts),
             delay=delay,
             elapsed=self._elapsed(),
@@ -227,8 +245,12 @@ class Call:
         self._ending = ending
         course, elapsed = self._course, self._elapsed()
         if error is not None and (course.attempt > 1 or ending.reason is not GiveUpReason.PERMANENT):
-            _note(error, course.note(self.name, elapsed, ending), f"{self.name}: gave up after ")
+            # Of a plain policy's call nobody knows when it began: the clock was first read after its first failure.
+            took = f"{elapsed:.2f} s from the first failure" if self.plan.plain else f"{elapsed:.2f} s"
+            _note(error, course.note(self.name, took, ending), f"{self.name}: gave up after ")
         if self._heard:
+            from resilience._core.events import GaveUp  # noqa: PLC0415
+
             event = GaveUp(
                 name=self.name,
                 attempt=course.attempt,

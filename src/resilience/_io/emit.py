@@ -33,7 +33,7 @@ def emit(hooks: tuple[Hook, ...], event: Event) -> None:
     for listener in hooks + world.current.observers:
         try:
             listener(event)
-        except Exception:  # noqa: BLE001  # whatever a hook does, the retried call goes its way
+        except Exception:  # whatever a hook does, the retried call goes its way
             _logger().exception("a hook failed: %r", listener)
 
 
@@ -42,12 +42,13 @@ def log_retry(event: RetryScheduled, *, may_be_applied: bool) -> None:
     logger = _logger()
     if logger.isEnabledFor(_WARNING):
         logger.warning(
-            "%s: attempt %d%s failed (%s); next in %.3g s%s",
+            "%s: attempt %d%s failed (%s); next in %.3g s%s%s",
             event.name,
             event.attempt,
             "" if event.attempts is None else f" of {event.attempts}",
             "result refused" if event.error is None else text_of(event.error),
             event.delay,
+            "" if event.verdict.after is None else f" (the server asked for {event.verdict.after:.3g} s)",
             "; it may already have been applied" if may_be_applied else "",
         )
 

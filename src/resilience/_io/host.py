@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from resilience._core.deadline import BootMoment
 from resilience._io import world
@@ -19,7 +18,8 @@ def boot_moment() -> BootMoment:
 
 def _boot() -> str:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
     except OSError:  # not Linux, or no /proc: a parent and its child still share one boot
         return ""
 

@@ -9,7 +9,7 @@ same time as the code that started them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ class SystemRng:
         if generator is None:
             from random import Random  # noqa: PLC0415  # needs OpenSSL's hashes: only code that waits should pay
 
-            generator = self._generator = Random()
+            generator = self._generator = Random()  # noqa: S311  # jitter is no secret
         return generator.random()
 
     def _forget(self) -> None:
@@ -74,7 +74,7 @@ current = World()
 
 
 @contextmanager
-def swapped(world: World) -> Iterator[World]:
+def swapped(world: World) -> Generator[World]:
     """Put another World in place for the length of the block, in every thread. For tests."""
     global current  # noqa: PLW0603  # the one ambient of the process; see the module's theory
     before, current = current, world

@@ -7,7 +7,8 @@ raises is logged and does no other harm.
 
 from __future__ import annotations
 
-from resilience._core.events import Event, GaveUp, GiveUpReason, Recovered, RetryScheduled
+from resilience._core.events import Event, GaveUp, Recovered, RetryScheduled
+from resilience._core.giveup import GiveUpReason
 from resilience._io.world import observing
 from resilience.typing import Hook
 

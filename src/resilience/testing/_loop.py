@@ -24,7 +24,7 @@ _PATIENCE = 0.05
 _LAST_CALL = 0.5
 
 
-class VirtualDeadlock(RuntimeError):
+class VirtualDeadlock(RuntimeError):  # noqa: N818  # what happened, as a test report should say it
     """Everything waits, and for nothing that time will bring: in real life this would hang."""
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -122,7 +122,7 @@ class VirtualClock:
         self._epoch += checks.number("seconds", seconds, "a finite number of seconds")
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self) -> Generator[None]:
         """While real work is under way (a thread, a child process, a peer on a socket), let no time pass."""
         with self._lock:
             self._held += 1
@@ -166,7 +166,7 @@ class VirtualClock:
 
 
 @contextmanager
-def virtual_time(*, seed: int = 0) -> Iterator[VirtualClock]:
+def virtual_time(*, seed: int = 0) -> Generator[VirtualClock]:
     """Let the whole library run on a fresh `VirtualClock` for the length of the block, in every thread.
 
     Functions decorated before are included. Jitter is drawn from a generator with this seed, so a test that

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 
 from attrs import frozen
-from typing_extensions import Self
 
 from resilience._core.functions import is_async
 from resilience._io import world
@@ -78,11 +77,11 @@ class Script:
         """Play the next step."""
         if not self.left:
             raise AssertionError(f"a script of {len(self._steps)} steps was called once more")
-        step = self.left[0]
+        step = cast("Any", self.left[0])
         self.calls.append(ScriptedCall(world.current.monotonic(), args, kwargs))
         if isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException)):
             raise step
-        return step
+        return cast("Any", step)
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """Play the next step, as a coroutine function."""

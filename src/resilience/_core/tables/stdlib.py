@@ -18,7 +18,6 @@ from resilience._core.verdict import Verdict
 __all__ = ["ERRNO_TRANSIENT", "ERRNO_UNSURE", "verdict"]
 
 
-
 def _numbers(*names: str) -> frozenset[int]:
     """The error numbers of these names; a platform lacks some of them."""
     return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))

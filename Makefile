@@ -1,0 +1,60 @@
+# Three commands are all there is to know: make demo, make test, make check.
+# They need Python 3.11 or later and make; the rest is set up in a virtual environment beside this file.
+# Another interpreter: PYTHON=python3.13 make test
+
+PYTHON ?= python3
+TAG := $(if $(filter python3,$(notdir $(PYTHON))),,-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
+VENV := .venv$(TAG)
+BIN := $(VENV)/bin
+RUN := env -u PYTHONPATH PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
+
+.PHONY: demo test check lint types floors wheel docs bench clean help
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
+
+# One stamp for each set of tools, so that the demo does not wait for the linters.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+
+$(VENV)/.%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group $*
+	@touch $@
+
+demo: $(VENV)/.demo ## the main job: a bad server, and a client that gets through
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/.test ## the tests, with 100 % branch coverage
+	@rm -f .coverage .coverage.*
+	@$(RUN) $(BIN)/python -m coverage run -m pytest -q $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
+
+check: lint types floors docs wheel ## everything else that must hold before a change lands
+
+lint: $(VENV)/.check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python tools/check_changelog.py
+
+types: $(VENV)/.dev
+	$(RUN) $(BIN)/mypy
+	$(RUN) $(BIN)/pyright
+	$(RUN) $(BIN)/python tools/check_types.py
+
+floors: $(VENV)/.check
+	$(RUN) $(BIN)/lint-imports
+	$(RUN) $(BIN)/python tools/check_floors.py
+
+docs: $(VENV)/.docs ## the site, built strictly
+	$(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build
+
+wheel: $(VENV)/.check ## built, and imported where nothing else is installed
+	$(BIN)/python tools/check_wheel.py
+
+bench: $(VENV)/.bench ## what it costs, as ratios to hand-written floors and beside the peers
+	$(RUN) $(BIN)/python -m pytest -c benchmarks/pytest.ini benchmarks $(ARGS)
+
+clean: ## remove what these commands made
+	rm -rf .venv* docs/_build dist build .coverage* .*_cache .hypothesis .benchmarks

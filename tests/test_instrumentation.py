@@ -1,0 +1,62 @@
+"""Observers: who hears the events of every policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from resilience import ConstantBackoff, instrumentation, retry
+from resilience.instrumentation import GaveUp, Recovered, RetryScheduled, observe
+from resilience.testing import Script, virtual_time
+
+
+@pytest.fixture(autouse=True)
+def nobody_listens_afterwards() -> Iterator[None]:
+    yield
+    observe()
+
+
+def test_all_is_sorted_and_there() -> None:
+    assert instrumentation.__all__ == sorted(instrumentation.__all__)
+    for name in instrumentation.__all__:
+        assert hasattr(instrumentation, name)
+
+
+def test_observers_hear_every_policy_and_are_replaced_as_a_whole(colour: Any) -> None:
+    first: list[Any] = []
+    second: list[Any] = []
+    observe(first.append, first.append)
+    try:
+        for name in ("a", "b"):
+            policy = retry(on=OSError, name=name, backoff=ConstantBackoff(0))
+            colour.run(lambda policy=policy: colour.call(policy, Script(OSError(), 1)))
+        assert [(type(event), event.name) for event in first] == [
+            (kind, name) for name in "ab" for kind in (RetryScheduled, Recovered) for _ in "12"
+        ]
+        observe(second.append)
+        with pytest.raises(OSError):
+            colour.run(lambda: colour.call(retry(on=OSError, attempts=1), Script(OSError())))
+    finally:
+        observe()
+    assert len(first) == 8
+    assert [type(event) for event in second] == [GaveUp]
+
+
+def test_observers_set_before_virtual_time_are_heard_inside_it() -> None:
+    heard: list[Any] = []
+    observe(heard.append)
+    with virtual_time():
+        retry(on=OSError).call(Script(OSError(), 1))
+    assert len(heard) == 2
+
+
+def test_an_observer_that_raises_is_logged_and_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(event: object) -> None:
+        raise ZeroDivisionError
+
+    observe(broken)
+    with virtual_time():
+        assert retry(on=OSError).call(Script(OSError(), 1)) == 1
+    assert sum("a hook failed" in record.getMessage() for record in caplog.records) == 2
