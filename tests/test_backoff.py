@@ -220,9 +220,9 @@ def test_values_compare_hash_pickle_and_stay_frozen(backoff: Any) -> None:
         assert pickle.loads(pickle.dumps(backoff, protocol)) == backoff
     assert copy.deepcopy(backoff) == backoff
     assert hash(copy.copy(backoff)) == hash(backoff)
-    assert isinstance(backoff, Backoff)
     with pytest.raises(AttributeError):
         backoff.jitter = Jitter.NONE
+    assert isinstance(backoff, Backoff)
 
 
 def test_minutes_may_be_given_as_timedelta() -> None:

@@ -338,6 +338,11 @@ def test_nesting_takes_the_earlier_and_remaining_never_rises(steps: list[tuple[i
     assert scope_now() is UNBOUNDED
 
 
+def test_the_interrupting_kind_is_made_here() -> None:
+    timed = deadline.interrupting(timedelta(seconds=2), name="n")
+    assert (timed.seconds, timed.name) == (2.0, "n")
+
+
 # -- tasks: whose timeout fired --------------------------------------------------------------------------------------
 
 

@@ -65,8 +65,14 @@ class Attempt:
         if self.number and not self._goes_on():
             raise StopIteration
         call = self._call
-        if call is not None and call.delay is not None and not pause(call):
-            raise call.cut_short()
+        if call is not None and call.delay is not None:
+            try:
+                begins = pause(call)
+            except BaseException:
+                call.held = None
+                raise
+            if not begins:
+                raise call.cut_short()
         self._failed = None
         self.number += 1
         return self
@@ -146,12 +152,13 @@ class Attempt:
         """The attempt's own timer ended it: a failure like any other."""
         call = self._call
         error = stay.scope.error()
+        error.__cause__ = stay.take_cause()
         try:
             if call is not None and call.failed(error):
                 self._failed = True
                 return True
             if call is not None and call.wraps:
                 raise call.exhausted() from error
-            raise error from stay.take_cause()
+            raise error
         finally:
             del error  # it is going out, and its traceback names this frame

@@ -15,14 +15,13 @@ import functools
 import math
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from attrs import frozen
 
 from resilience._core import checks
-from resilience._core import deadline as wire
-from resilience._core.functions import checked, is_async, name_of_function
-from resilience._io import emit, host, world
+from resilience._core.functions import METHOD_WRAPPERS, checked, is_async, name_of_function
+from resilience._io import emit, world
 from resilience._io.ambient import Scope, enter_scope, leave_scope, scope_now
 from resilience._io.stay import Stay
 from resilience._moment import Deadline
@@ -33,12 +32,14 @@ from resilience.typing import Seconds
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from resilience._core.deadline import Headers
     from resilience._interrupting import Interrupting
 
 __all__ = ["deadline"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class _Entry:
@@ -127,16 +128,24 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
 
     # -- a decorator -------------------------------------------------------------------------------------------------
 
-    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
+    @overload
+    def __call__(self, fn: classmethod[T, P, R], /) -> classmethod[T, P, R]: ...
+    @overload
+    def __call__(self, fn: staticmethod[P, R], /) -> staticmethod[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
+    def __call__(self, fn: Any, /) -> Any:
         """Decorate `fn`: each call gets a deadline of its own.
 
         Raises:
             TypeError: `fn` is a generator function, whose body runs after the call.
         """
+        if isinstance(fn, METHOD_WRAPPERS):
+            return type(fn)(self(fn.__func__))
         name = self.name or name_of_function(checked(fn, "deadline"))
-        if is_async(fn):
-            return cast("Callable[P, R]", self._decorated_async(name, cast("Callable[P, Awaitable[Any]]", fn)))
+        return (self._decorated_async if is_async(fn) else self._decorated)(name, fn)
 
+    def _decorated(self, name: str, fn: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(fn)
         def call_in_time(*args: P.args, **kwargs: P.kwargs) -> R:
             outer = scope_now()
@@ -192,7 +201,7 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
         return Interrupting(seconds, name=name)
 
     @classmethod
-    def from_headers(cls, headers: wire.Headers, /, *, at_most: Seconds | None, name: str | None = None) -> deadline:
+    def from_headers(cls, headers: Headers, /, *, at_most: Seconds | None, name: str | None = None) -> deadline:
         """The deadline that a request brought, as of now, when it arrives.
 
         Args:
@@ -204,8 +213,9 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
         Raises:
             ConfigError: A malformed value (answer it with a 400): it names the header.
         """
-        asked = wire.limit_in(headers)
-        return cls._bounded(asked, at_most, name)
+        from resilience._core.deadline import limit_in  # noqa: PLC0415  # for those who cross a border
+
+        return cls._bounded(limit_in(headers), at_most, name)
 
     @classmethod
     def from_env(
@@ -224,12 +234,15 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
         Raises:
             ConfigError: A malformed value.
         """
-        text = (os.environ if environ is None else environ).get(wire.ENVIRON)
+        from resilience._core.deadline import ENVIRON, BootMoment  # noqa: PLC0415
+        from resilience._io.host import boot_moment  # noqa: PLC0415
+
+        text = (os.environ if environ is None else environ).get(ENVIRON)
         if text is None:
             return cls._bounded(None, at_most, name)
-        left = wire.BootMoment.parse(text).left(host.boot_moment())
+        left = BootMoment.parse(text).left(boot_moment())
         if left is None:
-            emit.warn("%s=%s is a moment of another boot or time namespace; it is not used", wire.ENVIRON, text)
+            emit.warn("%s=%s is a moment of another boot or time namespace; it is not used", ENVIRON, text)
         return cls._bounded(left, at_most, name)
 
     @classmethod

@@ -12,6 +12,7 @@ import math
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from resilience._core import checks
@@ -59,6 +60,8 @@ class Interrupting:
         self._alarms: list[_Alarm] = []  # a stack, of the main thread alone
 
     def __enter__(self) -> Deadline:
+        # An alarm that rings while its block is being entered or left is given back by itself, and found here.
+        self._alarms = [alarm for alarm in self._alarms if alarm.held]
         alarm = _Alarm(self.seconds, self.name)
         self._alarms.append(alarm)
         return Deadline(alarm.scope)
@@ -85,7 +88,7 @@ class Interrupting:
 class _Alarm:
     """One block's hold on the process's real-time timer."""
 
-    __slots__ = ("_former", "_former_due", "_former_every", "_held", "_token", "scope")
+    __slots__ = ("_former", "_former_due", "_former_every", "_token", "held", "scope")
 
     _token: Token[Scope]
 
@@ -102,22 +105,35 @@ class _Alarm:
         outer.check()
         at = now + seconds
         self.scope = Scope(at, seconds, name, outer.stops) if at < outer.at else outer
-        self._held = True
+        # Every fact before the handler, and the handler before the timer: the alarm may come after any of these lines.
+        self.held = True
         left, self._former_every = signal.getitimer(signal.ITIMER_REAL)
         self._former_due = now + left if left else math.inf
-        self._former = signal.signal(signal.SIGALRM, self._ring)
+        self._former = signal.getsignal(signal.SIGALRM)
         self._token = enter_scope(self.scope)
+        signal.signal(signal.SIGALRM, self._ring)
         self._wind(now)
 
     def leave(self) -> None:
-        """Give everything back; harmless if the alarm has done so already."""
-        leave_scope(self._token)
-        self._give_back()
+        """Give everything back, unless the alarm has done so already."""
+        if not self.held:
+            return
+        self.held = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        with suppress(ValueError):  # rung inside another context, which has the Scope to itself
+            leave_scope(self._token)
+        # None where the former handler was not set from Python: it cannot be named, so the default takes its place.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if self._former is None else self._former)
+        if self._former_due != math.inf:
+            left = self._former_due - world.current.monotonic()
+            signal.setitimer(signal.ITIMER_REAL, max(left, _TICK), self._former_every)
 
     def _wind(self, now: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, max(min(self.scope.at, self._former_due) - now, _TICK))
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
+        if not self.held:
+            return  # too late: the block is being left
         now = world.current.monotonic()
         if now < self.scope.at - _TICK:
             # Not for us: the former timer's turn, or a signal that somebody sent.
@@ -128,16 +144,5 @@ class _Alarm:
                 self._former(number, frame)
             return
         # Give back before raising: the error may come out of any bytecode, also out of the `with` statement's own exit.
-        self._give_back()
+        self.leave()
         raise self.scope.error()
-
-    def _give_back(self) -> None:
-        if not self._held:
-            return
-        self._held = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        # None where the former handler was not set from Python: it cannot be named, so the default takes its place.
-        signal.signal(signal.SIGALRM, signal.SIG_DFL if self._former is None else self._former)
-        if self._former_due != math.inf:
-            left = self._former_due - world.current.monotonic()
-            signal.setitimer(signal.ITIMER_REAL, max(left, _TICK), self._former_every)

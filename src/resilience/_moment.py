@@ -15,10 +15,8 @@ from typing import ParamSpec, TypeVar
 
 from attrs import frozen
 
-from resilience._core import deadline as wire
 from resilience._core.functions import is_async, name_of_function
-from resilience._io import host
-from resilience._io.ambient import UNBOUNDED, Scope, enter_scope, scope_now
+from resilience._io.ambient import Scope, enter_scope, scope_now
 from resilience.typing import Seconds
 
 
@@ -120,7 +118,9 @@ class Deadline:
 
         Read back by `deadline.from_headers`.
         """
-        return wire.headers_for(self.remaining)
+        from resilience._core.deadline import headers_for  # noqa: PLC0415  # for those who cross a border
+
+        return headers_for(self.remaining)
 
     def env(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
         """An environment for a child process, with ``RESILIENCE_DEADLINE`` in it; read back by `deadline.from_env`.
@@ -128,11 +128,13 @@ class Deadline:
         Args:
             environ: What to add it to; None for this process's own environment.
         """
+        from resilience._core.deadline import ENVIRON  # noqa: PLC0415
+        from resilience._io.host import boot_moment  # noqa: PLC0415
+
         child = dict(os.environ if environ is None else environ)
-        child.pop(wire.ENVIRON, None)
+        child.pop(ENVIRON, None)
         if self.at != math.inf:
-            now = host.boot_moment()
-            child[wire.ENVIRON] = str(wire.BootMoment(now.at + self.remaining, now.boot, now.namespace))
+            child[ENVIRON] = str(boot_moment().after(self.remaining))
         return child
 
     def __repr__(self) -> str:
@@ -150,4 +152,4 @@ def current_deadline() -> Deadline | None:
     2.0
     """
     scope = scope_now()
-    return None if scope is UNBOUNDED else Deadline(scope)
+    return None if scope.at == math.inf and not scope.stops else Deadline(scope)

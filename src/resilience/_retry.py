@@ -22,7 +22,7 @@ from resilience._attempt import Attempt
 from resilience._backoff import ExponentialBackoff, with_backoff
 from resilience._core import checks
 from resilience._core.classify import judge_of, members_of, name_of
-from resilience._core.functions import checked, is_async, name_of_function
+from resilience._core.functions import METHOD_WRAPPERS, checked, is_async, name_of_function
 from resilience._core.retrying import Rules
 from resilience._core.verdict import Verdict
 from resilience._io import world
@@ -62,7 +62,6 @@ class Options(TypedDict, total=False):
 
 
 _BACKOFF = ExponentialBackoff()
-_WRAPPERS: Any = (classmethod, staticmethod)
 
 
 @frozen(init=False)
@@ -169,7 +168,7 @@ class RetryPolicy:
         )
         if not idempotent and retry_result is not None:
             raise ConfigError("retry_result", retry_result, "None with idempotent=False: a result means it was done")
-        if on == () and retry_result is None:
+        if not members_of(on) and retry_result is None:
             raise ConfigError("on", on, "not empty, or nothing would ever be tried again")
         fields: dict[str, object] = {
             "on": on,
@@ -203,7 +202,7 @@ class RetryPolicy:
         Raises:
             TypeError: `fn` is a generator function, of which no attempt can be repeated.
         """
-        if isinstance(fn, _WRAPPERS):
+        if isinstance(fn, METHOD_WRAPPERS):
             return type(fn)(self(fn.__func__))
         attempt = aattempting if is_async(checked(fn, "retry")) else attempting
         return functools.wraps(fn)(attempt(self._plan, self._called(fn), fn))

@@ -105,6 +105,16 @@ class ConfigError(ResilienceError, ValueError):
     def _facts(self) -> tuple[Any, ...]:
         return self.option, self.value, self.expected
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        import pickle  # noqa: PLC0415  # only to write
+
+        try:
+            pickle.dumps(self.value)
+        except Exception:  # a lambda, a module, a socket: what was wrong with it still travels, as text
+            shown = _Shown(_shown(self.value))
+            return type(self), (self.option, shown, self.expected), {**self.__dict__, "value": shown}
+        return super().__reduce__()
+
 
 def exit_code(error: BaseException | None) -> int:
     """The exit status a command should end with after this error.
@@ -132,6 +142,15 @@ def exit_code(error: BaseException | None) -> int:
             status: int = getattr(error, "returncode", 1)
             return 128 - status if status < 0 else 1
     return 3 if isinstance(error, (ConnectionError, TimeoutError)) else 1
+
+
+class _Shown(str):
+    """The text of a value that could not travel: shown as it is, not quoted once more."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def _shown(value: object, limit: int = 120) -> str:

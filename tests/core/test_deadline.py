@@ -170,6 +170,13 @@ def test_a_moment_counts_only_on_its_own_clock(moment: BootMoment, left: float |
     assert moment.left(NOW) == left
 
 
+def test_a_later_moment_is_on_the_same_clock() -> None:
+    """So many seconds later, in the same boot and namespace; the moment itself stays."""
+    assert NOW.after(2.5) == BootMoment(102.5, "boot-a", "time:[1]")
+    assert NOW.after(2.5).left(NOW) == 2.5
+    assert NOW.at == 100.0
+
+
 @given(
     at=st.floats(0, 1e9),
     boot=st.text(st.characters(exclude_characters=";"), max_size=36),

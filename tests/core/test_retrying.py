@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from resilience._backoff import ConstantBackoff, ExponentialBackoff, SequenceBackoff
 from resilience._core.backoff import Jitter
-from resilience._core.events import GiveUpReason
-from resilience._core.retrying import Course, GiveUp, Rules, Until, text_of
+from resilience._core.giveup import GiveUp, GiveUpReason
+from resilience._core.retrying import Course, Rules, Until, text_of
 from resilience._core.verdict import Verdict
 from resilience.errors import DeadlineExceededError
 from resilience.testing import virtual_time
@@ -397,10 +397,14 @@ class Unspeakable(Exception):
         raise RuntimeError("no words")
 
 
+NO_TEXT: object = 3
+
+
 class Wordless(Exception):
     """An error whose message is no text."""
 
-    __str__ = (lambda _: 3)  # type: ignore[assignment]
+    def __str__(self) -> str:
+        return cast("str", NO_TEXT)
 
 
 @pytest.mark.parametrize("error", [Unspeakable(), Wordless()])

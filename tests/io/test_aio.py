@@ -200,27 +200,64 @@ def test_timer_that_does_not_fire(run: Any) -> None:
     assert run(scenario)[0] is False
 
 
-def test_timer_whose_cancellation_the_body_swallowed(run: Any) -> None:
-    """It fired, but what leaves the block is not its cancellation."""
+def test_timer_that_fires(run: Any) -> None:
+    async def scenario(sleep: Any) -> bool:
+        timer = aio.arm(1)
+        assert timer is not None
+        try:
+            await sleep(5)
+        except BaseException as cut:
+            return timer.disarm(type(cut), cut, cut.__traceback__)
+        raise AssertionError
 
-    async def scenario(sleep: Any) -> tuple[bool, bool]:
-        found = []
+    found, clock = run(scenario)
+    assert found is True
+    assert clock.monotonic() == 1
+
+
+def test_timer_that_fires_in_a_body_with_another_end() -> None:
+    """It fired, but what leaves the block is not its cancellation: that is passed on, and the count is balanced."""
+
+    async def scenario() -> list[object]:
+        task = asyncio.current_task()
+        assert task is not None
+        found: list[object] = []
         for error in (None, KeyError("k")):
             timer = aio.arm(1)
             assert timer is not None
-            try:
-                await sleep(5)
-            except BaseException as cut:
-                if error is None and sleep is trio.sleep:
-                    assert timer.disarm(type(cut), cut, cut.__traceback__)
-                    found.append(False)
-                    continue
-            kind = None if error is None else type(error)
-            found.append(timer.disarm(kind, error, None))
-        return tuple(found)  # type: ignore[return-value]
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.sleep(5)
+            found.append(timer.disarm(None if error is None else KeyError, error, None))
+            found.append(task.cancelling())
+        return found
 
-    if True:
+    with virtual_time() as clock:
+        assert clock.run_async(scenario()) == [False, 0, False, 0]
+
+
+def test_timer_that_fires_beside_anothers_cancel() -> None:
+    """Theirs wins, and is left for them to count."""
+
+    async def scenario() -> tuple[bool, int]:
+        task = asyncio.current_task()
+        assert task is not None
+        timer = aio.arm(1)
+        assert timer is not None
+        asyncio.get_running_loop().call_later(1, task.cancel)
         try:
-            assert run(scenario)[0] == (False, False)
-        except KeyError:
-            pass  # trio's scope raises what is left over by itself
+            await asyncio.sleep(5)
+        except asyncio.CancelledError as cut:
+            return timer.disarm(type(cut), cut, cut.__traceback__), task.cancelling()
+        raise AssertionError
+
+    with virtual_time() as clock, pytest.raises(asyncio.CancelledError):
+        found: list[Any] = []
+
+        async def main() -> None:
+            found.append(await scenario())
+            task = asyncio.current_task()
+            assert task is not None
+            assert found == [(False, 1)]
+            raise asyncio.CancelledError
+
+        clock.run_async(main())

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from resilience import ConstantBackoff, RetryBudget, retry
+from resilience._io import budget as module
 from resilience._io.budget import checked_budget
 from resilience.errors import ConfigError
 from resilience.testing import Script, virtual_time
@@ -137,6 +138,13 @@ def test_it_belongs_to_one_process() -> None:
     for travel in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="one process"):
             travel(RetryBudget())
+
+
+def test_after_a_fork_locks_that_are_held_are_freed() -> None:
+    held, free = RetryBudget(), RetryBudget()
+    held.lock.acquire()
+    module._free_locks()
+    assert (held.lock.locked(), free.lock.locked()) == (False, False)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="capability: os.fork")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -29,7 +28,8 @@ def test_a_machine_that_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*args: object, **kwargs: object) -> str:
         raise FileNotFoundError
 
-    monkeypatch.setattr(Path, "read_text", nothing)
+    monkeypatch.setattr("builtins.open", nothing)
     monkeypatch.setattr(os, "readlink", nothing)
     moment = boot_moment()
+    monkeypatch.undo()
     assert (moment.boot, moment.namespace) == ("", "")

@@ -40,13 +40,6 @@ def test_monotonic_is_the_clocks() -> None:
     assert World(clock=clock).monotonic() == 7
 
 
-def test_a_world_is_a_value() -> None:
-    clock, rng = VirtualClock(), random.Random(1)
-    assert World(clock, rng) == World(clock, rng)
-    with pytest.raises(AttributeError):
-        World(clock).clock = clock  # type: ignore[misc]
-
-
 def test_observing_changes_the_observers_alone() -> None:
     before = world.current
     try:

@@ -38,20 +38,21 @@ class Jitter(StrEnum):
     @classmethod
     def of(cls, value: object, option: str = "jitter") -> Jitter:
         """The member, from itself or from its name in any case; `ConfigError` for anything else."""
-        try:
-            return cls(str(value).lower())
-        except ValueError:
-            raise ConfigError(option, value, "one of 'full', 'equal' and 'none'") from None
+        if isinstance(value, str) and value.lower() in cls.__members__.values():
+            return cls(value.lower())
+        raise ConfigError(option, value, "one of 'full', 'equal' and 'none'")
 
 
 def ceiling(initial: float, cap: float, factor: float, attempt: int) -> float:
     """`initial * factor ** (attempt - 1)`, never above `cap`, for every attempt however late.
 
-    The power overflows a float near attempt 1 024 for factor 2 (a crash in several libraries), hence the logarithm:
-    past the attempt at which the cap is surely reached, the power is not taken at all.
+    The power overflows a float near attempt 1 024 for factor 2 (a crash in several libraries): from there on the sum of
+    the logarithms tells whether the cap is reached.
     """
-    if initial == 0 or factor == 1:
-        return min(initial, cap)
-    if attempt - 1 > math.log(cap / initial) / math.log(factor) + 1:
-        return cap
-    return min(cap, initial * factor ** (attempt - 1))
+    if initial == 0:
+        return 0.0
+    try:
+        return min(cap, initial * factor ** (attempt - 1))
+    except OverflowError:
+        growth = math.log(initial) + (attempt - 1) * math.log(factor)
+        return cap if growth >= math.log(cap) else min(cap, math.exp(growth))

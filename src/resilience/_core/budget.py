@@ -11,6 +11,8 @@ of tokens either starves small clients or lets large ones storm.
 
 from __future__ import annotations
 
+import math
+
 
 __all__ = ["SLOTS", "Window"]
 
@@ -27,21 +29,21 @@ class Window:
         self._ratio = ratio
         self._at_least = at_least
         self._per_second = SLOTS / window
-        self._slot = 0
+        self._slot = -math.inf  # before any moment: a monotonic clock may begin below 0
         self._index = 0
         self._calls = [0] * _RING
         self._retries = [0] * _RING
 
     def call(self, now: float) -> None:
         """Count one call, begun at the monotonic moment `now`."""
-        slot = int(now * self._per_second)
+        slot = math.floor(now * self._per_second)
         if slot > self._slot:
             self._roll(slot)
         self._calls[self._index] += 1
 
     def retry(self, now: float) -> bool:
         """Take one retry, if it fits."""
-        slot = int(now * self._per_second)
+        slot = math.floor(now * self._per_second)
         if slot > self._slot:
             self._roll(slot)
         if sum(self._retries) + 1 > self.allowed():
@@ -56,7 +58,7 @@ class Window:
 
     def _roll(self, slot: int) -> None:
         """Move to a later slot and empty those that were passed over. A clock that went back stays where it was."""
-        for passed in range(max(self._slot, slot - _RING) + 1, slot + 1):
+        for passed in range(int(max(self._slot, slot - _RING)) + 1, slot + 1):
             self._calls[passed % _RING] = self._retries[passed % _RING] = 0
         self._slot = slot
         self._index = slot % _RING

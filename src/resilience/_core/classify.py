@@ -65,8 +65,6 @@ class Tables:
 
     def __call__(self, error: BaseException) -> Verdict | None:
         """The verdict of the first table that knows this exception; None if none does."""
-        if isinstance(error, BaseExceptionGroup):
-            return _of_group(cast("BaseExceptionGroup[BaseException]", error), self)
         if not isinstance(error, Exception):
             return None
         for table in _tables_of(type(error)):
@@ -94,7 +92,12 @@ class Classifier:
 
     def __call__(self, error: BaseException, /) -> Verdict | None:
         """The verdict on `error`: None means that nothing here knows it, which for a retry is as good as permanent."""
-        if self.without and any(_admits(member, error) for member in self.without):
+        group = _as_group(error)
+        if group is not None and not any(
+            isinstance(member, type) and isinstance(error, member) for member in self.members
+        ):
+            return _of_group(group, self)
+        if any(_admits(member, error) for member in self.without):
             return None
         refused: Verdict | None = None
         admitted = False
@@ -110,7 +113,13 @@ class Classifier:
 
     def __or__(self, other: On) -> Classifier:
         """This, or else `other`: an exception class, a predicate, a classifier, or a tuple of these."""
-        return evolve(self, members=(*self.members, *members_of(other)))
+        # What was taken away stays away from this part only: `transient - OSError | ConnectionRefusedError` names the latter.
+        mine: tuple[On, ...] = (self,) if self.without else self.members
+        return Classifier(self.tables, (*mine, *members_of(other)))
+
+    def __ror__(self, other: On) -> Classifier:
+        """`other`, or else this: ``MyError | transient``."""
+        return Classifier(self.tables, (*members_of(other), self))
 
     def __sub__(self, other: On) -> Classifier:
         """This, but not what `other` admits: that is answered None."""
@@ -118,7 +127,7 @@ class Classifier:
 
     def __str__(self) -> str:
         """As it was composed: ``transient | Busy - Late``."""
-        admitted = " | ".join(map(name_of, self.members))
+        admitted = " | ".join(f"({part})" if " - " in part else part for part in map(name_of, self.members))
         return " - ".join([admitted, *map(name_of, self.without)])
 
 
@@ -129,20 +138,17 @@ def judge_of(on: On, tables: Tables, known: dict[type, Verdict]) -> Judge:
     put into `known`, to be looked up there the next time.
     """
     members = members_of(on)
-    if all(isinstance(member, type) for member in members):
-        classes = cast("tuple[type[Exception], ...]", members)
-
-        def judge_by_class(error: Exception) -> Verdict:
-            kind = type(error)
-            verdict = _refined(error, tables) if isinstance(error, classes) else PERMANENT
-            if not _tables_of(kind) and not issubclass(kind, ExceptionGroup) and len(known) < _MOST_KNOWN:
-                known[kind] = verdict
-            return verdict
-
-        return judge_by_class
     whole = members[0] if len(members) == 1 and isinstance(members[0], Classifier) else Classifier(tables, members)
-    ask = cast("Callable[[Exception], Verdict | None]", whole)
-    return lambda error: ask(error) or PERMANENT
+    classes_alone = all(isinstance(member, type) for member in members)
+
+    def judge(error: Exception) -> Verdict:
+        verdict = whole(error) or PERMANENT
+        kind = type(error)
+        if classes_alone and len(known) < _MOST_KNOWN and not (_tables_of(kind) or issubclass(kind, ExceptionGroup)):
+            known[kind] = verdict
+        return verdict
+
+    return judge
 
 
 def name_of(member: On) -> str:
@@ -170,7 +176,16 @@ def members_of(on: Any, option: str = "on") -> tuple[On, ...]:
 def _ask(member: On, error: BaseException) -> Verdict | bool | None:
     if isinstance(member, type):
         return isinstance(error, member)
-    return cast("Callable[[BaseException], Verdict | bool | None]", member)(error)
+    answer: object = cast("Callable[[BaseException], object]", member)(error)
+    if answer is None or isinstance(answer, (bool, Verdict)):
+        return answer
+    raise TypeError(f"{name_of(member)} answered {answer!r}; a Verdict, True, False or None was expected")
+
+
+def _as_group(error: BaseException) -> BaseExceptionGroup[BaseException] | None:
+    if isinstance(error, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", error)
+    return None
 
 
 def _admits(member: On, error: BaseException) -> bool:
@@ -180,14 +195,12 @@ def _admits(member: On, error: BaseException) -> bool:
 
 def _refined(error: BaseException, tables: Tables) -> Verdict:
     """What is known of an error that was admitted by its class alone."""
-    kind = type(error)
-    if not _tables_of(kind) and not issubclass(kind, BaseExceptionGroup):
-        return UNSURE
-    known = tables(error)
+    group = _as_group(error)
+    known = tables(error) if group is None else _of_group(group, tables)
     return UNSURE if known is None or known.kind is VerdictKind.PERMANENT else known
 
 
-def _of_group(group: BaseExceptionGroup[BaseException], ask: Tables) -> Verdict | None:
+def _of_group(group: BaseExceptionGroup[BaseException], ask: Classifier | Tables) -> Verdict | None:
     """Transient only if every leaf is, unsure if one is; the longest hint counts."""
     verdicts = [ask(leaf) for leaf in _leaves(group)]
     known = [verdict for verdict in verdicts if verdict is not None and verdict.kind is not VerdictKind.PERMANENT]

@@ -48,7 +48,9 @@ _NAMES = [*_OPTION, *(f"{key}_ms" for key, option in _OPTION.items() if option i
 
 def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options a mapping sets, in seconds and under their own names; `ConfigError` for what is wrong with it."""
-    return _collect({key: (str(key), value) for key, value in config.items()}, str)
+    if not isinstance(config, Mapping):
+        raise ConfigError("config", config, "a mapping of settings")
+    return _collect({str(key): (str(key), value) for key, value in config.items()}, str)
 
 
 def options_of_env(prefix: str, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias, cast
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from resilience.errors import ConfigError
 
@@ -31,16 +31,18 @@ Headers: TypeAlias = (
 )
 
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-_DIGITS = 8
+_GRPC_DIGITS = 8
+_PLAIN_DIGITS = 16
+_LONGEST_MOMENT = 32
 
 
 def headers_for(left: float) -> dict[str, str]:
     """The headers that say that `left` seconds are left: whole milliseconds, rounded down; none if there is no limit."""
     if left == math.inf:
         return {}
-    milliseconds = int(max(0.0, left) * 1000)
-    fits = len(str(milliseconds)) <= _DIGITS
-    grpc = f"{milliseconds}m" if fits else f"{min(milliseconds // 1000, 10**_DIGITS - 1)}S"
+    milliseconds = int(min(max(0.0, left) * 1000, 10**_PLAIN_DIGITS - 1))
+    fits = milliseconds < 10**_GRPC_DIGITS
+    grpc = f"{milliseconds}m" if fits else f"{min(milliseconds // 1000, 10**_GRPC_DIGITS - 1)}S"
     return {PLAIN: str(milliseconds), GRPC: grpc}
 
 
@@ -50,28 +52,24 @@ def limit_in(headers: Headers) -> float | None:
     Raises:
         ConfigError: A value that is not of its header's grammar; it names header and value.
     """
-    pairs = cast(
-        "Iterable[tuple[str | bytes, str | bytes]]", headers.items() if isinstance(headers, Mapping) else headers
-    )
-    limits = [_limit(name, value) for name, value in ((_text(name).lower(), _text(value)) for name, value in pairs)]
-    return min((limit for limit in limits if limit is not None), default=None)
+    pairs = cast("Iterable[tuple[object, object]]", headers.items() if isinstance(headers, Mapping) else headers)
+    said = ((_text(name).lower(), value) for name, value in pairs)
+    return min((_limit(name, _text(value)) for name, value in said if name in {GRPC, PLAIN}), default=None)
 
 
-def _limit(name: str, value: str) -> float | None:
+def _limit(name: str, value: str) -> float:
     if name == PLAIN:
-        if 0 < len(value) <= 2 * _DIGITS and value.isascii() and value.isdigit():
+        if 0 < len(value) <= _PLAIN_DIGITS and value.isascii() and value.isdigit():
             return int(value) / 1000
-        raise ConfigError(f"header {PLAIN}", value, "whole milliseconds, of at most 16 digits")
-    if name == GRPC:
-        digits, unit = value[:-1], _UNITS.get(value[-1:])
-        if unit is not None and 0 < len(digits) <= _DIGITS and digits.isascii() and digits.isdigit():
-            return int(digits) * unit
-        raise ConfigError(f"header {GRPC}", value, "at most 8 digits and one of H, M, S, m, u, n")
-    return None
+        raise ConfigError(f"header {PLAIN}", value, f"whole milliseconds, of at most {_PLAIN_DIGITS} digits")
+    digits, unit = value[:-1], _UNITS.get(value[-1:])
+    if unit is not None and 0 < len(digits) <= _GRPC_DIGITS and digits.isascii() and digits.isdigit():
+        return int(digits) * unit
+    raise ConfigError(f"header {GRPC}", value, f"at most {_GRPC_DIGITS} digits and one of H, M, S, m, u, n")
 
 
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode("latin-1")
+def _text(value: object) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
 @frozen
@@ -96,11 +94,15 @@ class BootMoment:
         """Read what `str` wrote; `ConfigError` for anything else."""
         at, _, rest = text.partition(";")
         boot, separator, namespace = rest.partition(";")
-        if separator and at.replace(".", "", 1).isdigit() and at.isascii():
+        if separator and len(at) <= _LONGEST_MOMENT and at.isascii() and at.replace(".", "", 1).isdigit():
             return cls(float(at), boot, namespace)
         raise ConfigError(
             f"environment variable {ENVIRON}", text, "seconds;boot;namespace, as a parent process wrote it"
         )
+
+    def after(self, seconds: float) -> BootMoment:
+        """The moment `seconds` later, on the same clock."""
+        return evolve(self, at=self.at + seconds)
 
     def left(self, now: BootMoment) -> float | None:
         """Seconds from `now` until this moment, 0 if it has passed; None if the two are not on the same clock."""

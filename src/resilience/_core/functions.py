@@ -10,7 +10,7 @@ from typing import Any
 from resilience.errors import ConfigError
 
 
-__all__ = ["checked", "is_async", "name_of_function"]
+__all__ = ["METHOD_WRAPPERS", "checked", "is_async", "name_of_function"]
 
 
 def checked(fn: Any, what: str) -> Any:
@@ -29,6 +29,10 @@ def checked(fn: Any, what: str) -> Any:
                 "`for attempt in policy: with attempt: ...`"
             )
     return fn
+
+
+#: What wraps a function in a class: decorated from outside, it is the function within that is decorated.
+METHOD_WRAPPERS: Any = (classmethod, staticmethod)
 
 
 def is_async(fn: Callable[..., Any]) -> bool:

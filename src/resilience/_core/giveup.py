@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-
-from attrs import frozen
+from typing import NamedTuple
 
 
 __all__ = ["GiveUp", "GiveUpReason"]
@@ -33,8 +32,7 @@ class GiveUpReason(StrEnum):
     """The policy itself failed: its classifier or its backoff raised, or returned nonsense."""
 
 
-@frozen
-class GiveUp:
+class GiveUp(NamedTuple):
     """The decision to try no more.
 
     Args:

@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 from attrs import field, frozen
 
+from resilience._core import checks
 from resilience._core.classify import Judge
 from resilience._core.giveup import GiveUp, GiveUpReason
 from resilience._core.verdict import Verdict, VerdictKind
-from resilience.errors import ConfigError, DeadlineExceededError
+from resilience.errors import DeadlineExceededError
 from resilience.typing import Backoff
 
 
@@ -48,7 +49,8 @@ class Until(NamedTuple):
     limit: object
 
 
-@frozen
+# No comparison and no repr, which attrs would spend import time on.
+@frozen(eq=False, repr=False)
 class Rules:
     """The part of a policy that decides.
 
@@ -66,7 +68,7 @@ class Rules:
     backoff: Backoff
     idempotent: bool
     max_hint: float
-    known: dict[type, Verdict] = field(repr=False, eq=False)
+    known: dict[type, Verdict]
     used_up: GiveUp = field(init=False)
     least_wait: float = field(init=False)
 
@@ -117,8 +119,8 @@ class Course:
             if attempt >= rules.attempts:
                 return rules.used_up
             delay = rules.backoff.delay(attempt)
-            if not 0 <= delay < math.inf:
-                raise ConfigError(f"{type(rules.backoff).__name__}.delay({attempt})", delay, "finite and not negative")
+            if type(delay) is not float or not 0 <= delay < math.inf:
+                delay = checks.seconds(f"{type(rules.backoff).__name__}.delay({attempt})", delay, zero=True)
             if verdict.after is not None:
                 if verdict.after > rules.max_hint:
                     asked = f"the server asked for {verdict.after:g} s, more than max_hint={rules.max_hint:g}"
@@ -173,7 +175,7 @@ def _on_top(hint: float, backoff: Backoff, attempt: int, delay: float) -> float:
     """The server's hint is a floor, with the jitter on top: clients told the same number must not return as one."""
     least = getattr(backoff, "least", None)
     chance = delay if least is None else delay - least(attempt)
-    return max(delay, hint + chance)
+    return max(delay, hint + max(0.0, chance))
 
 
 def text_of(error: BaseException) -> str:
@@ -182,4 +184,6 @@ def text_of(error: BaseException) -> str:
         text = f"{type(error).__name__}: {error}"
     except Exception:  # a broken __str__ must not end the call that is being saved
         return f"{type(error).__name__} (its message cannot be read)"
+    if not text.isprintable():  # a server's words must not forge a line of the log
+        text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"

@@ -12,10 +12,11 @@ is taken back; if others remain, they are somebody else's and pass through), for
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resilience._io import world
+from resilience._io.ambient import watching
 from resilience.typing import Stop
 
 
@@ -131,27 +132,17 @@ async def wait_stopped(stops: Sequence[Stop], seconds: float) -> bool:
     loop = asyncio.get_running_loop()
     woken = asyncio.Event()
     handle = loop.call_later(seconds, woken.set)
-    undo = [stop.watch(lambda: loop.call_soon_threadsafe(woken.set)) for stop in stops]
     try:
-        await woken.wait()
+        with watching(stops, lambda: loop.call_soon_threadsafe(woken.set)):
+            await woken.wait()
     finally:
         handle.cancel()
-        _undo(undo)
     return any(stop.error() is not None for stop in stops)
 
 
 async def _trio_wait(library: Any, stops: Sequence[Stop], seconds: float) -> bool:
     woken = library.Event()
     token = library.lowlevel.current_trio_token()
-    undo = [stop.watch(lambda: token.run_sync_soon(woken.set)) for stop in stops]
-    try:
-        with library.move_on_after(seconds):
-            await woken.wait()
-    finally:
-        _undo(undo)
+    with watching(stops, lambda: token.run_sync_soon(woken.set)), library.move_on_after(seconds):
+        await woken.wait()
     return any(stop.error() is not None for stop in stops)
-
-
-def _undo(steps: Sequence[Callable[[], None]]) -> None:
-    for step in steps:
-        step()

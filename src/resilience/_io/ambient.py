@@ -13,8 +13,8 @@ the three questions have three answers:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple, cast
 
@@ -24,7 +24,7 @@ from resilience.errors import DeadlineExceededError
 from resilience.typing import Seconds, Stop
 
 
-__all__ = ["UNBOUNDED", "Scope", "enter_scope", "leave_scope", "new_scope", "scope_now", "stopping"]
+__all__ = ["UNBOUNDED", "Scope", "enter_scope", "leave_scope", "new_scope", "scope_now", "stopping", "watching"]
 
 
 class Scope(NamedTuple):
@@ -106,6 +106,15 @@ SCOPE: ContextVar[Scope] = ContextVar("resilience_scope", default=UNBOUNDED)
 scope_now = SCOPE.get
 enter_scope = SCOPE.set
 leave_scope = SCOPE.reset
+
+
+@contextmanager
+def watching(stops: Sequence[Stop], wake: Callable[[], object]) -> Generator[None]:
+    """While the block waits, let every stop wake it; afterwards none remembers it."""
+    with ExitStack() as watches:
+        for stop in stops:
+            watches.callback(stop.watch(wake))
+        yield
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
 from resilience._io import aio, world
-from resilience._io.ambient import Scope, enter_scope, leave_scope, new_scope, scope_now
+from resilience._io.ambient import Scope, enter_scope, leave_scope, new_scope, scope_now, watching
 from resilience._io.call import Call, Plan
 from resilience._io.stay import Stay
 
@@ -201,12 +201,8 @@ def pause(call: Call) -> bool:
         clock, stops = world.current.clock, call.outer.stops
         if stops:
             woken = threading.Event()
-            undo = [stop.watch(woken.set) for stop in stops]
-            try:
+            with watching(stops, woken.set):
                 clock.wait(woken, delay)
-            finally:
-                for step in undo:
-                    step()
         else:
             clock.sleep(delay)
     return not call.limited or call.may_begin()

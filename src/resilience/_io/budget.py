@@ -15,6 +15,10 @@ from resilience.typing import Seconds
 __all__ = ["RetryBudget", "checked_budget"]
 
 
+#: Seconds; below that, a slot of the window would be shorter than the clock can tell.
+_SHORTEST_WINDOW = 0.001
+
+
 class RetryBudget:
     """The share of calls that may be retries: keeps many clients from turning an outage into a storm.
 
@@ -55,6 +59,8 @@ class RetryBudget:
         self.ratio = checks.share("ratio", ratio)
         self.at_least = checks.count("at_least", at_least)
         self.window = checks.seconds("window", window)
+        if self.window < _SHORTEST_WINDOW:
+            raise ConfigError("window", window, f"at least {_SHORTEST_WINDOW:g} s")
         self.lock = threading.Lock()
         self.counts = Window(self.ratio, at_least, self.window)
         _living.add(self)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 from attrs import field, frozen
 
@@ -20,7 +21,7 @@ from resilience._core.giveup import GiveUp, GiveUpReason
 from resilience._core.retrying import Course, Rules, Until, text_of
 from resilience._core.verdict import VerdictKind
 from resilience._io import emit, world
-from resilience._io.ambient import UNBOUNDED, Scope
+from resilience._io.ambient import Scope
 from resilience._io.budget import RetryBudget
 from resilience.errors import DeadlineExceededError, RetriesExhaustedError
 from resilience.typing import Hook
@@ -32,7 +33,7 @@ __all__ = ["Call", "Plan"]
 _FINAL = frozenset({GiveUpReason.PERMANENT, GiveUpReason.UNSURE, GiveUpReason.POLICY})
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Plan:
     """What a policy comes down to, worked out once.
 
@@ -92,7 +93,7 @@ class Call:
         self.outer = outer
         self._course = Course(plan.rules)
         self._heard = heard = emit.is_heard(plan.hooks)
-        if outer is not UNBOUNDED or plan.first_limit is not None:
+        if outer.at != math.inf or outer.stops or plan.first_limit is not None:
             self._until, self.limited = self._earliest_limit(), True
         self._alone = not (heard or self.limited or plan.budget)
 
@@ -189,7 +190,7 @@ class Call:
             exhausted.__cause__ = error
             return exhausted
         tb = error.__traceback__
-        if tb is not None and tb.tb_frame.f_globals.get("__package__") == __package__:
+        if tb is not None and str(tb.tb_frame.f_globals.get("__name__")).startswith("resilience."):
             return error.with_traceback(tb.tb_next)  # raised again from the very frame that this entry names
         return error
 
@@ -264,10 +265,11 @@ class Call:
 
 def _note(error: Exception, note: str, start: str) -> None:
     """Put the note on the error, in place of one of ours from an earlier call: some programs raise one object for ever."""
-    notes = getattr(error, "__notes__", None)
-    if notes:
-        for index, other in enumerate(notes):
-            if other.startswith(start):
+    notes: object = getattr(error, "__notes__", None)
+    if isinstance(notes, list):
+        for index, other in enumerate(cast("list[object]", notes)):
+            if isinstance(other, str) and other.startswith(start):
                 notes[index] = note
                 return
-    error.add_note(note)
+    with suppress(TypeError):  # notes that are no list: the error must come out all the same
+        error.add_note(note)

@@ -49,7 +49,7 @@ class SystemRng:
         self._generator = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class World:
     """What the library takes from outside itself.
 
@@ -62,7 +62,7 @@ class World:
     clock: Clock = field(factory=SystemClock)
     rng: Rng = field(factory=SystemRng)
     observers: tuple[Hook, ...] = ()
-    monotonic: Callable[[], float] = field(init=False, repr=False, eq=False)
+    monotonic: Callable[[], float] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         # The clock's method, bound once: it is what everything asks for, and on hot paths.

@@ -7,6 +7,7 @@ import math
 import selectors
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
@@ -72,6 +73,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, clock: VirtualClock) -> None:
         self.virtual = clock
+        self._holds: set[AbstractContextManager[None]] = set()
         super().__init__(_Selector(clock))
 
     @property
@@ -92,9 +94,22 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def run_in_executor(self, executor: Executor | None, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]  # typeshed's TypeVarTuple cannot be repeated here
         hold = self.virtual.hold()
         hold.__enter__()
+        self._holds.add(hold)
         future = super().run_in_executor(executor, func, *args)
-        future.add_done_callback(lambda _: hold.__exit__(None, None, None))
+        future.add_done_callback(lambda _: self._let_go(hold))
         return future
+
+    @override
+    def close(self) -> None:
+        # Work that outlives the loop can tell nobody that it has ended.
+        for hold in list(self._holds):
+            self._let_go(hold)
+        super().close()
+
+    def _let_go(self, hold: AbstractContextManager[None]) -> None:
+        if hold in self._holds:
+            self._holds.remove(hold)
+            hold.__exit__(None, None, None)
 
     @override
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:

@@ -10,6 +10,7 @@ is under way.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -78,15 +79,16 @@ class VirtualClock:
 
     def sleep(self, seconds: float, /) -> None:
         """Let `seconds` pass at once."""
-        self.waits.append(seconds)
         self.advance(seconds)
+        self.waits.append(seconds)
 
     def wait(self, event: threading.Event, timeout: float | None = None, /) -> bool:
         """As `threading.Event.wait`, with the timeout passing at once."""
         if not event.is_set():
             if timeout is None:
                 raise VirtualDeadlock("waits without a limit for an event that nothing can set while it waits")
-            self.sleep(timeout)
+            if timeout > 0:
+                self.sleep(timeout)
         return event.is_set()
 
     def spawn(self, fn: Callable[[], None], /, *, name: str) -> threading.Thread:
@@ -124,13 +126,17 @@ class VirtualClock:
     @contextmanager
     def hold(self) -> Generator[None]:
         """While real work is under way (a thread, a child process, a peer on a socket), let no time pass."""
-        with self._lock:
-            self._held += 1
+        self._hold(1)
         try:
             yield
         finally:
-            with self._lock:
-                self._held -= 1
+            self._hold(-1)
+
+    def _hold(self, more: int) -> None:
+        with self._lock:
+            self._held += more
+        if self._trio is not None:
+            self._trio.autojump_threshold = math.inf if self._held else 0
 
     @property
     def held(self) -> bool:

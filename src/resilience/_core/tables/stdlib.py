@@ -41,6 +41,7 @@ BY_CLASS: Mapping[str, Verdict] = {
     "http.client.RemoteDisconnected": Verdict.unsure(reason="closed without an answer"),
     "http.client.IncompleteRead": Verdict.unsure(reason="the answer broke off"),
     "http.client.BadStatusLine": Verdict.unsure(reason="the answer was no HTTP"),
+    "urllib.error.ContentTooShortError": Verdict.unsure(reason="the answer broke off"),
     "asyncio.exceptions.IncompleteReadError": Verdict.unsure(reason="the answer broke off"),
     "ssl.SSLCertVerificationError": Verdict.permanent("certificate not trusted"),
     "ssl.SSLEOFError": Verdict.unsure(reason="closed in the middle of TLS"),
@@ -90,6 +91,8 @@ def _of_sqlite(error: Any, _: Callable[[], float]) -> Verdict | None:
 
 def _of_os_error(error: Any, _: Callable[[], float]) -> Verdict | None:
     number = error.errno
+    if number is not None and not isinstance(number, int):
+        return None  # somebody's own arguments, in the place where a number stands
     if number in ERRNO_TRANSIENT:
         return Verdict.transient(reason=errno.errorcode[number])
     if number in ERRNO_UNSURE:
