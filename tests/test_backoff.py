@@ -147,7 +147,19 @@ def test_one_object_serves_calls_in_any_order() -> None:
 
 
 BAD_SECONDS: list[object] = [
-    -1, -0.001, math.nan, math.inf, -math.inf, "1", None, True, False, [], 10**400, 1j, timedelta(seconds=-1)
+    -1,
+    -0.001,
+    math.nan,
+    math.inf,
+    -math.inf,
+    "1",
+    None,
+    True,
+    False,
+    [],
+    10**400,
+    1j,
+    timedelta(seconds=-1),
 ]
 
 

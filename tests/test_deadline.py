@@ -777,7 +777,9 @@ def test_malformed_headers_are_refused_by_name(value: str) -> None:
         deadline.from_headers({"grpc-timeout": value}, at_most=30)
 
 
-@pytest.mark.parametrize("value", ["", "soon", ";", "1", "1;b", "-1;b;n", "nan;b;n", "inf;b;n", "1e5;b;n", ".;b;n", "1.2.3;b;n"])
+@pytest.mark.parametrize(
+    "value", ["", "soon", ";", "1", "1;b", "-1;b;n", "nan;b;n", "inf;b;n", "1e5;b;n", ".;b;n", "1.2.3;b;n"]
+)
 def test_a_malformed_environment_is_refused_by_name(value: str) -> None:
     with pytest.raises(ConfigError, match="RESILIENCE_DEADLINE"):
         deadline.from_env(environ={"RESILIENCE_DEADLINE": value})

@@ -14,7 +14,9 @@ import resilience
 
 def fresh(code: str) -> set[str]:
     """The modules that a fresh process has loaded after this code, beside those it starts with."""
-    program = f"import sys, json; before = set(sys.modules); {code}; print(json.dumps(sorted(set(sys.modules) - before)))"
+    program = (
+        f"import sys, json; before = set(sys.modules); {code}; print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout))
 

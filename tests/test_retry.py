@@ -91,7 +91,13 @@ def test_decorator_keeps_name_docstring_and_signature() -> None:
 
 @pytest.mark.parametrize(
     "limits",
-    [{}, {"within": 50.0}, {"attempt_timeout": 5.0}, {"budget": RetryBudget(at_least=99)}, {"retry_result": refused_result}],
+    [
+        {},
+        {"within": 50.0},
+        {"attempt_timeout": 5.0},
+        {"budget": RetryBudget(at_least=99)},
+        {"retry_result": refused_result},
+    ],
     ids=lambda limits: next(iter(limits), "plain"),
 )
 @pytest.mark.parametrize("form", ["decorator", "call"])
@@ -112,7 +118,9 @@ def test_every_form_under_every_limit_plays_the_same_script(colour: Any, form: s
 
 
 @pytest.mark.parametrize("wrap", [False, True])
-@pytest.mark.parametrize("limits", [{}, {"within": 50.0}, {"budget": RetryBudget(at_least=99)}], ids=["plain", "within", "budget"])
+@pytest.mark.parametrize(
+    "limits", [{}, {"within": 50.0}, {"budget": RetryBudget(at_least=99)}], ids=["plain", "within", "budget"]
+)
 def test_last_error_comes_out_by_itself_or_wrapped(colour: Any, limits: dict[str, Any], wrap: bool) -> None:
     errors = [ConnectionError(str(n)) for n in range(3)]
     policy = retry(on=ConnectionError, attempts=3, backoff=AT_ONCE, wrap=wrap, name="billing", **limits)
@@ -215,7 +223,12 @@ def test_without_a_limit_it_goes_on_and_never_spins(colour: Any) -> None:
 
 @pytest.mark.parametrize(
     ("error", "calls"),
-    [(ConnectionRefusedError("no"), 4), (ConnectionResetError("lost"), 1), (TimeoutError("late"), 1), (RuntimeError("?"), 1)],
+    [
+        (ConnectionRefusedError("no"), 4),
+        (ConnectionResetError("lost"), 1),
+        (TimeoutError("late"), 1),
+        (RuntimeError("?"), 1),
+    ],
     ids=["refused", "reset", "timeout", "unknown"],
 )
 def test_not_idempotent_means_at_most_once(colour: Any, error: Exception, calls: int) -> None:
@@ -270,7 +283,11 @@ def test_a_policy_that_fails_itself_lets_the_callers_error_out(colour: Any, brok
 
 BAD: list[tuple[str, object]] = [
     *[("attempts", bad) for bad in (0, -1, 1.5, True, "4", math.nan)],
-    *[(option, bad) for option in ("within", "attempt_timeout") for bad in (0, -1, math.nan, math.inf, "1", True, 10**400)],
+    *[
+        (option, bad)
+        for option in ("within", "attempt_timeout")
+        for bad in (0, -1, math.nan, math.inf, "1", True, 10**400)
+    ],
     *[("max_hint", bad) for bad in (-1, math.nan, None, "60", timedelta(-1))],
     *[(option, bad) for option in ("idempotent", "wrap") for bad in (None, 1, "yes")],
     *[("backoff", bad) for bad in (None, 1.0, ExponentialBackoff, object())],
@@ -395,13 +412,19 @@ def test_replace_makes_a_policy_with_other_options_and_checks_them() -> None:
             "on ConnectionError, up to 3 attempts; waits of 0.1 s × 2 up to 5 s, full jitter; within 10 s",
         ),
         (
-            retry(on=(), retry_result=refused_result, attempts=None, backoff=SequenceBackoff([1, 5]), attempt_timeout=2),
+            retry(
+                on=(), retry_result=refused_result, attempts=None, backoff=SequenceBackoff([1, 5]), attempt_timeout=2
+            ),
             "on a refused result, any number of attempts; waits of 1, 5 s, no jitter; 2 s for each attempt",
         ),
         (
-            retry(on=(transient - KeyError, OSError, only_gone), budget=RetryBudget(), idempotent=False, backoff=AT_ONCE),
-            "on transient - KeyError | OSError | only_gone, up to 4 attempts; waits of 0 s, no jitter; as long as "
-            "RetryBudget(ratio=0.1, at_least=3, window=10) lasts; never what may have been applied",
+            retry(
+                on=(transient - KeyError, OSError, only_gone), budget=RetryBudget(), idempotent=False, backoff=AT_ONCE
+            ),
+            (
+                "on transient - KeyError | OSError | only_gone, up to 4 attempts; waits of 0 s, no jitter; as long as "
+                "RetryBudget(ratio=0.1, at_least=3, window=10) lasts; never what may have been applied"
+            ),
         ),
     ],
     ids=["within", "result", "budget"],
@@ -411,7 +434,9 @@ def test_describe_says_it_in_one_sentence(policy: RetryPolicy, said: str) -> Non
 
 
 def test_pickle_carries_the_data_and_leaves_budget_and_hooks_behind() -> None:
-    policy = retry(on=(transient, only_gone), attempts=2, retry_result=refused_result, backoff=SequenceBackoff([1]), name="n")
+    policy = retry(
+        on=(transient, only_gone), attempts=2, retry_result=refused_result, backoff=SequenceBackoff([1]), name="n"
+    )
     shared = policy.replace(budget=RetryBudget(), hooks=print)
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         assert pickle.loads(pickle.dumps(policy, protocol)) == policy
@@ -680,7 +705,12 @@ def test_hooks_that_raise_are_logged_and_do_no_harm(colour: Any, caplog: pytest.
 def test_one_warning_for_each_scheduled_retry(colour: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Name, attempt, delay, error; and once in a call, that it may already have been applied."""
     policy = retry(on=ConnectionError, name="billing", backoff=ConstantBackoff(0.25))
-    errors = [ConnectionRefusedError("r"), ConnectionResetError("a"), ConnectionResetError("b"), ConnectionResetError("c")]
+    errors = [
+        ConnectionRefusedError("r"),
+        ConnectionResetError("a"),
+        ConnectionResetError("b"),
+        ConnectionResetError("c"),
+    ]
     with pytest.raises(ConnectionResetError):
         colour.run(lambda: colour.call(policy, Script(*errors)))
     assert [(record.name, record.levelname) for record in caplog.records] == [("resilience", "WARNING")] * 3

@@ -79,11 +79,11 @@ _HOME = {
     "__version__": "_version",
     "current_deadline": "_moment",
     "deadline": "_deadline",
-    "errors": "",
-    "instrumentation": "",
+    "errors": "errors",
+    "instrumentation": "instrumentation",
     "retry": "_retry",
     "transient": "_transient",
-    "typing": "",
+    "typing": "typing",
 }
 
 
@@ -91,9 +91,8 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if not home:
-        return importlib.import_module(f"{__name__}.{name}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    module = importlib.import_module(f"{__name__}.{home}")
+    value = module if home == name else getattr(module, name)
     globals()[name] = value  # found without this detour from now on
     return value
 

@@ -18,8 +18,22 @@ from resilience.errors import ConfigError
 
 
 NOT_NUMBERS: list[Any] = [
-    None, True, False, "1", b"1", [], (1,), 1j, Decimal(1), Fraction(1), object(),
-    math.nan, math.inf, -math.inf, 10**400, -(10**400),
+    None,
+    True,
+    False,
+    "1",
+    b"1",
+    [],
+    (1,),
+    1j,
+    Decimal(1),
+    Fraction(1),
+    object(),
+    math.nan,
+    math.inf,
+    -math.inf,
+    10**400,
+    -(10**400),
 ]
 
 

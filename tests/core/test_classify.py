@@ -51,7 +51,9 @@ def kind_of(verdict: Verdict | None) -> VerdictKind | None:
 # -- the tables ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [TypeError("x"), KeyError("x"), ValueError("x"), AttributeError(), ZeroDivisionError()])
+@pytest.mark.parametrize(
+    "error", [TypeError("x"), KeyError("x"), ValueError("x"), AttributeError(), ZeroDivisionError()]
+)
 def test_bugs_are_nobodys(error: Exception) -> None:
     """A bug is not worth trying again: no table knows it, and a policy takes that for permanent."""
     assert transient(error) is None
@@ -107,6 +109,7 @@ def test_groups(error: BaseExceptionGroup[BaseException], kind: VerdictKind) -> 
 
 def test_the_longest_hint_of_a_group_counts() -> None:
     """Of several servers' hints the longest one is the floor; one throttled leaf makes the group throttled."""
+
     def http(status: int, after: str) -> HTTPError:
         headers = Message()
         headers["Retry-After"] = after
@@ -212,7 +215,9 @@ def test_what_a_predicate_or_classifier_may_answer(answer: Any, kind: VerdictKin
     assert judge((KeyError, lambda _: answer))(Busy()).kind is kind
 
 
-@pytest.mark.parametrize("answer", ["permanent", VerdictKind.PERMANENT, VerdictKind.TRANSIENT, "no", [1], 1.5], ids=repr)
+@pytest.mark.parametrize(
+    "answer", ["permanent", VerdictKind.PERMANENT, VerdictKind.TRANSIENT, "no", [1], 1.5], ids=repr
+)
 def test_nonsense_from_a_classifier_is_not_taken_for_yes(answer: Any) -> None:
     """A kind or a text in place of a verdict is a mistake: it must not try a permanent failure again."""
     try:
@@ -290,7 +295,15 @@ def test_classes_made_at_run_time_are_not_remembered_for_ever() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit, BaseException, BaseExceptionGroup, trio.Cancelled],
+    [
+        asyncio.CancelledError,
+        KeyboardInterrupt,
+        SystemExit,
+        GeneratorExit,
+        BaseException,
+        BaseExceptionGroup,
+        trio.Cancelled,
+    ],
     ids=lambda kind: kind.__name__,
 )
 def test_what_must_end_is_never_admitted(kind: type[BaseException]) -> None:
@@ -301,7 +314,9 @@ def test_what_must_end_is_never_admitted(kind: type[BaseException]) -> None:
         lambda: transient | kind,
         lambda: transient | (OSError, kind),  # type: ignore[operator]
     ):
-        with pytest.raises(ConfigError, match=r"^on must be a class of Exception: only those are ever tried again") as raised:
+        with pytest.raises(
+            ConfigError, match=r"^on must be a class of Exception: only those are ever tried again"
+        ) as raised:
             make()
         assert raised.value.value is kind
 
@@ -311,7 +326,9 @@ def test_cancelled_of_a_pool_is_a_failure() -> None:
     assert judge(concurrent.futures.CancelledError)(concurrent.futures.CancelledError()).kind is UNSURE
 
 
-@pytest.mark.parametrize("on", [None, 3, "OSError", [OSError], {OSError}, object(), int, object, OSError(), OSError | KeyError])
+@pytest.mark.parametrize(
+    "on", [None, 3, "OSError", [OSError], {OSError}, object(), int, object, OSError(), OSError | KeyError]
+)
 def test_what_is_no_member_is_refused(on: Any) -> None:
     """A list, an instance, a union type, a class that is no exception: a `ConfigError` that says what would do."""
     for given in (on, (OSError, on)):

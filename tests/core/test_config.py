@@ -239,3 +239,9 @@ def test_nothing_set_sets_nothing() -> None:
     """An empty mapping leaves every default."""
     assert options_of({}) == {}
     assert options_of_env("R_", {"PATH": "/bin"}) == {}
+
+
+@pytest.mark.parametrize("config", [None, 5, "attempts=3", [("attempts", 3)]])
+def test_what_is_no_mapping_is_refused_by_name(config: Any) -> None:
+    with pytest.raises(ConfigError, match="config must be a mapping"):
+        options_of(config)

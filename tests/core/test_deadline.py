@@ -45,7 +45,9 @@ def test_grpc_timeout_grammar(value: str, seconds: float) -> None:
 )  # fmt: skip
 def test_malformed_grpc_timeout_is_named(value: str) -> None:
     """Anything else is a `ConfigError` that names the header and shows the value."""
-    with pytest.raises(ConfigError, match=r"^header grpc-timeout must be at most 8 digits and one of H, M, S, m, u, n;"):
+    with pytest.raises(
+        ConfigError, match=r"^header grpc-timeout must be at most 8 digits and one of H, M, S, m, u, n;"
+    ):
         limit_in({GRPC: value})
 
 
@@ -192,7 +194,21 @@ def test_a_moment_survives_its_text(at: float, boot: str, namespace: str) -> Non
 
 @pytest.mark.parametrize(
     "text",
-    ["", ";;", "5", "5;boot", ".;b;n", "-5;b;n", "nan;b;n", "inf;b;n", "1e3;b;n", "1.2.3;b;n", "٣;b;n", "²;b;n", "x;b;n"],
+    [
+        "",
+        ";;",
+        "5",
+        "5;boot",
+        ".;b;n",
+        "-5;b;n",
+        "nan;b;n",
+        "inf;b;n",
+        "1e3;b;n",
+        "1.2.3;b;n",
+        "٣;b;n",
+        "²;b;n",
+        "x;b;n",
+    ],
     ids=ascii,
 )
 def test_a_malformed_moment_names_the_variable(text: str) -> None:

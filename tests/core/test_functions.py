@@ -94,7 +94,9 @@ def test_async_callables(fn: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("fn", GENERATING, ids=ids(GENERATING))
 def test_generators_are_refused_with_advice(fn: Callable[..., Any]) -> None:
     """A generator's body runs after the call: a `TypeError` names it and says what to do in its place."""
-    with pytest.raises(TypeError, match=r"^retry cannot decorate the generator function .*for attempt in policy") as raised:
+    with pytest.raises(
+        TypeError, match=r"^retry cannot decorate the generator function .*for attempt in policy"
+    ) as raised:
         checked(fn, "retry")
     assert name_of_function(fn) in str(raised.value)
     with pytest.raises(TypeError, match=r"^deadline cannot decorate"):

@@ -143,7 +143,7 @@ def test_a_refused_result_is_tried_again_like_an_unsure_failure() -> None:
     on = course(Verdict.permanent("never asked"), attempts=2)
     assert fail(on, None) == 1.0
     assert reason_of(fail(on, None)) is GiveUpReason.ATTEMPTS
-    assert on.note("fetch", "1.00 s", GiveUp(GiveUpReason.ATTEMPTS, "over")).endswith("earlier: result refused")
+    assert on.note("fetch", " in 1.00 s", GiveUp(GiveUpReason.ATTEMPTS, "over")).endswith("earlier: result refused")
 
 
 # -- the order of the questions ---------------------------------------------------------------------------------------
@@ -161,7 +161,16 @@ def test_a_refused_result_is_tried_again_like_an_unsure_failure() -> None:
         (course(Verdict.transient(30.0)), until(120.0), GiveUpReason.WITHIN),
         (course(backoff=ConstantBackoff(0), attempts=math.inf), until(100.0005), GiveUpReason.WITHIN),
     ],
-    ids=["permanent", "unsure", "attempts", "hint", "attempts before hint", "within", "hint does not fit", "no spinning"],
+    ids=[
+        "permanent",
+        "unsure",
+        "attempts",
+        "hint",
+        "attempts before hint",
+        "within",
+        "hint does not fit",
+        "no spinning",
+    ],
 )
 def test_a_call_that_cannot_go_on_takes_nothing_from_the_budget(
     on: Course, limit: Until | None, reason: GiveUpReason
@@ -319,7 +328,9 @@ def test_a_broken_backoff_ends_the_call_under_its_own_name(value: Any) -> None:
     assert spending.asked == 0
 
 
-@pytest.mark.parametrize("value", [Decimal("0.5"), Fraction(1, 2), Decimal("NaN"), 10**400, True], ids=lambda v: repr(v)[:20])
+@pytest.mark.parametrize(
+    "value", [Decimal("0.5"), Fraction(1, 2), Decimal("NaN"), 10**400, True], ids=lambda v: repr(v)[:20]
+)
 @pytest.mark.parametrize("limit", [None, until(200.0)], ids=["no limit", "limit"])
 def test_numbers_of_other_kinds_are_waited_or_refused(value: Any, limit: Until | None) -> None:
     """A delay that is no float is made one, or is the policy's failure; it must not fail later, in the sleep."""
@@ -358,7 +369,7 @@ OVER = GiveUp(GiveUpReason.ATTEMPTS, "all used")
 
 def test_the_note_of_a_first_attempt() -> None:
     """One attempt has no past."""
-    assert course().note("fetch", "0.00 s", OVER) == "fetch: gave up after 1 attempt: all used"
+    assert course().note("fetch", " in 0.00 s", OVER) == "fetch: gave up after 1 attempt in 0.00 s: all used"
 
 
 def test_the_note_tells_the_earlier_errors_in_order() -> None:
@@ -367,7 +378,7 @@ def test_the_note_tells_the_earlier_errors_in_order() -> None:
     fail(on, ValueError("a"))
     fail(on, KeyError("b"))
     expected = "fetch: gave up after 3 attempts in 2.50 s: all used; earlier: ValueError: a | KeyError: 'b'"
-    assert on.note("fetch", "2.50 s", OVER) == expected
+    assert on.note("fetch", " in 2.50 s", OVER) == expected
 
 
 @pytest.mark.parametrize("failures", [5, 6, 100, 10_000])
@@ -378,7 +389,9 @@ def test_the_past_is_bounded_and_what_is_forgotten_is_counted(failures: int) -> 
         fail(on, ValueError(f"e{number}"))
     shown = " | ".join(f"ValueError: e{number}" for number in range(failures - 4, failures + 1))
     more = f"{failures - 5} not shown | " if failures > 5 else ""
-    assert on.note("fetch", "0.00 s", OVER).endswith(f"after {failures + 1} attempts in 0.00 s: all used; earlier: {more}{shown}")
+    assert on.note("fetch", " in 0.00 s", OVER).endswith(
+        f"after {failures + 1} attempts in 0.00 s: all used; earlier: {more}{shown}"
+    )
 
 
 def test_the_same_error_again_is_only_counted() -> None:
@@ -387,7 +400,7 @@ def test_the_same_error_again_is_only_counted() -> None:
     for text in ["a"] * 1_000 + ["b", "b", "a"]:
         fail(on, ValueError(text))
     expected = "all used; earlier: 1000 × ValueError: a | 2 × ValueError: b | ValueError: a"
-    assert on.note("fetch", "1.00 s", OVER) == f"fetch: gave up after 1004 attempts in 1.00 s: {expected}"
+    assert on.note("fetch", " in 1.00 s", OVER) == f"fetch: gave up after 1004 attempts in 1.00 s: {expected}"
 
 
 class Unspeakable(Exception):

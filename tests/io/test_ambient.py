@@ -44,7 +44,12 @@ def test_a_scope_is_in_force_until_it_is_left() -> None:
 
 @pytest.mark.parametrize(
     ("limit", "name", "text"),
-    [(2.0, "n", "the deadline 'n' of 2 s"), (None, "n", "the deadline 'n'"), (2.5, None, "the deadline of 2.5 s"), (None, None, "the deadline")],
+    [
+        (2.0, "n", "the deadline 'n' of 2 s"),
+        (None, "n", "the deadline 'n'"),
+        (2.5, None, "the deadline of 2.5 s"),
+        (None, None, "the deadline"),
+    ],
 )
 def test_it_says_what_it_is(limit: float | None, name: str | None, text: str) -> None:
     scope = Scope(5.0, limit, name, ())

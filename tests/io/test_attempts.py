@@ -21,7 +21,12 @@ LIMITS: list[dict[str, Any]] = [
     {"attempt_timeout": 20.0},
     {"budget": RetryBudget(at_least=10**6)},
     {"retry_result": lambda value: value is None},
-    {"within": 60.0, "attempt_timeout": 20.0, "budget": RetryBudget(at_least=10**6), "retry_result": lambda value: value is None},
+    {
+        "within": 60.0,
+        "attempt_timeout": 20.0,
+        "budget": RetryBudget(at_least=10**6),
+        "retry_result": lambda value: value is None,
+    },
 ]
 limited = pytest.mark.parametrize("limits", LIMITS, ids=lambda limits: " ".join(limits) or "plain")
 

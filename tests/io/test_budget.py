@@ -124,7 +124,10 @@ def test_bad_values_are_refused_and_named(option: str, bad: Any) -> None:
 
 
 def test_it_says_what_it_is() -> None:
-    assert repr(RetryBudget(0.25, at_least=2, window=timedelta(seconds=5))) == "RetryBudget(ratio=0.25, at_least=2, window=5)"
+    assert (
+        repr(RetryBudget(0.25, at_least=2, window=timedelta(seconds=5)))
+        == "RetryBudget(ratio=0.25, at_least=2, window=5)"
+    )
 
 
 def test_only_a_budget_is_one() -> None:
@@ -172,3 +175,9 @@ def test_a_forked_child_has_a_free_lock_and_the_parents_counts() -> None:
     done.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_window_too_short_to_be_told_is_refused() -> None:
+    """A window whose slots no clock can tell apart is refused when it is made, not when it is used."""
+    with pytest.raises(ConfigError, match="window must be at least 0.001 s"):
+        RetryBudget(window=1e-310)

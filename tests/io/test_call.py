@@ -74,9 +74,16 @@ def test_the_reason_is_told_and_noted(options: dict[str, Any], around: float | N
 def test_decorated_the_first_failure_makes_the_call(limits: dict[str, Any]) -> None:
     """In the decorated form there is no call until something fails."""
     heard: list[Any] = []
-    for steps, kind in (([1], None), ([ConnectionError(), 1], None), ([KeyError()], KeyError), ([ConnectionError()] * 4, ConnectionError)):
+    for steps, kind in (
+        ([1], None),
+        ([ConnectionError(), 1], None),
+        ([KeyError()], KeyError),
+        ([ConnectionError()] * 4, ConnectionError),
+    ):
         for wrap in (False, True):
-            fn = retry(on=ConnectionError, backoff=ConstantBackoff(0), wrap=wrap, hooks=heard.append, **limits)(Script(*steps))
+            fn = retry(on=ConnectionError, backoff=ConstantBackoff(0), wrap=wrap, hooks=heard.append, **limits)(
+                Script(*steps)
+            )
             with virtual_time():
                 if kind is None:
                     assert fn() == 1
@@ -91,7 +98,12 @@ def test_decorated_the_first_failure_makes_the_call(limits: dict[str, Any]) -> N
 @pytest.mark.parametrize("wrap", [False, True])
 def test_decorated_a_refused_result_is_a_failure(wrap: bool) -> None:
     for attempts in (1, 3):
-        options: dict[str, Any] = {"on": (), "retry_result": lambda value: value is None, "attempts": attempts, "wrap": wrap}
+        options: dict[str, Any] = {
+            "on": (),
+            "retry_result": lambda value: value is None,
+            "attempts": attempts,
+            "wrap": wrap,
+        }
         with virtual_time():
             fn = retry(**options)(Script(*[None] * attempts))
             if wrap:

@@ -338,7 +338,9 @@ def test_wrapper_error_hides_the_cause(colour: Any, form: str, limits: dict[str,
     """The caller's own object comes out, can be caught by its type, and survives pickling, note included."""
     error = OwnError(7, "mine")
     with pytest.raises(OwnError) as caught:
-        colour.run(in_form(colour, form, retry(on=OwnError, attempts=2, backoff=AT_ONCE, **limits), Script(error, error)))
+        colour.run(
+            in_form(colour, form, retry(on=OwnError, attempts=2, backoff=AT_ONCE, **limits), Script(error, error))
+        )
     assert caught.value is error
     assert (error.__cause__, error.__context__) == (None, None)
     again = pickle.loads(pickle.dumps(error))
@@ -346,7 +348,9 @@ def test_wrapper_error_hides_the_cause(colour: Any, form: str, limits: dict[str,
     assert "gave up after 2 attempts" in again.__notes__[0]
 
 
-@pytest.mark.parametrize("error", [DeadlineExceededError(2, "n"), RetriesExhaustedError("n", 3, 1.5, "attempts"), ConfigError("on", 1, "x")])
+@pytest.mark.parametrize(
+    "error", [DeadlineExceededError(2, "n"), RetriesExhaustedError("n", 3, 1.5, "attempts"), ConfigError("on", 1, "x")]
+)
 def test_library_errors_do_not_pickle(error: Exception) -> None:
     """Those of our own travel as well: type, facts, notes."""
     error.add_note("a note")
@@ -446,7 +450,9 @@ def test_library_frames_in_the_traceback_after_an_overslept_wait(colour: Any, fo
         with deadline(50):
             await scenario()
 
-    with pytest.raises((ConnectionError, DeadlineExceededError)) as caught:  # in a task, the deadline's timer ends the wait
+    with pytest.raises(
+        (ConnectionError, DeadlineExceededError)
+    ) as caught:  # in a task, the deadline's timer ends the wait
         colour.run(limited)
     last = caught.value.__cause__ if colour.name != "sync" else caught.value
     assert isinstance(last, ConnectionError)
@@ -516,7 +522,11 @@ def test_cyclic_objects_and_frames_kept_alive(colour: Any, form: str, limits: di
         # Plain code is not cut, and nothing cuts an overrun that no limit is set to; trio's own scopes, when they
         # cancel, leave cycles of their own.
         skipped = {"sync": ["overrun"], "asyncio": [], "trio": ["overrun"]}[colour.name]
-        cases = [case for case in cases if case[0] not in skipped and (case != ("overrun", "bare") or limits.keys() & CUTTING)]
+        cases = [
+            case
+            for case in cases
+            if case[0] not in skipped and (case != ("overrun", "bare") or limits.keys() & CUTTING)
+        ]
         for case in cases:  # warm up: caches, imports
             await one(*case)
         gc.collect()
@@ -572,7 +582,9 @@ def test_frames_kept_alive_after_a_trio_scope_cut_it(form: str, around: str, lim
 @pytest.mark.parametrize("where", ["attempt", "wait"])
 @pytest.mark.parametrize("around", ["bare", "deadline"])
 @forms
-def test_frames_kept_alive_after_a_cancel(library: str, form: str, where: str, around: str, limits: dict[str, Any]) -> None:
+def test_frames_kept_alive_after_a_cancel(
+    library: str, form: str, where: str, around: str, limits: dict[str, Any]
+) -> None:
     """Cancelled in an attempt or in the wait: what the failing frames held dies at once."""
     watched: list[Any] = []
 
@@ -793,7 +805,9 @@ def test_retry_after_only_on_429_or_rejittered(colour: Any, status: int) -> None
     assert 30 <= second <= 30.2
 
 
-@pytest.mark.parametrize(("value", "wait"), [("Sun, 09 Sep 2001 01:46:47 GMT", 7.0), ("Sunday, 09-Sep-01 01:46:47 GMT", 7.0)])
+@pytest.mark.parametrize(
+    ("value", "wait"), [("Sun, 09 Sep 2001 01:46:47 GMT", 7.0), ("Sunday, 09-Sep-01 01:46:47 GMT", 7.0)]
+)
 def test_retry_after_as_a_date(value: str, wait: float) -> None:
     """An HTTP-date, read by the wall clock."""
     headers = Message()

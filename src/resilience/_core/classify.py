@@ -117,10 +117,6 @@ class Classifier:
         mine: tuple[On, ...] = (self,) if self.without else self.members
         return Classifier(self.tables, (*mine, *members_of(other)))
 
-    def __ror__(self, other: On) -> Classifier:
-        """`other`, or else this: ``MyError | transient``."""
-        return Classifier(self.tables, (*members_of(other), self))
-
     def __sub__(self, other: On) -> Classifier:
         """This, but not what `other` admits: that is answered None."""
         return evolve(self, without=(*self.without, *members_of(other)))

@@ -139,16 +139,16 @@ class Course:
         self._remember("result refused" if error is None else text_of(error))
         return delay
 
-    def note(self, name: str, elapsed: str, ending: GiveUp) -> str:
-        """What the exception that goes out says of its past."""
+    def note(self, name: str, took: str, ending: GiveUp) -> str:
+        """What the exception that goes out says of its past; `took` is how long it was, as " in 0.50 s", or empty."""
         attempt, earlier = self.attempt, self.earlier
         if attempt == 1:
-            return f"{name}: gave up after 1 attempt: {ending.detail}"
+            return f"{name}: gave up after 1 attempt{took}: {ending.detail}"
         past = [text if times == 1 else f"{times} × {text}" for text, times in zip(earlier, self._times, strict=True)]
         forgotten = attempt - 1 - sum(self._times)
         if forgotten:
             past.insert(0, f"{forgotten} not shown")
-        return f"{name}: gave up after {attempt} attempts in {elapsed}: {ending.detail}; earlier: {' | '.join(past)}"
+        return f"{name}: gave up after {attempt} attempts{took}: {ending.detail}; earlier: {' | '.join(past)}"
 
     def _remember(self, text: str) -> None:
         """Keep the text of an earlier error; the same one again only counts."""

@@ -114,11 +114,6 @@ class Call:
         return None if call.succeeded(value) else call
 
     @property
-    def attempt(self) -> int:
-        """The number of the attempt under way, or about to begin."""
-        return self._course.attempt
-
-    @property
     def wraps(self) -> bool:
         """Whether, having given up, it raises `exhausted` in place of the caller's own error."""
         return self.plan.wrap and self._ending.reason not in _FINAL
@@ -202,6 +197,12 @@ class Call:
     def _elapsed(self) -> float:
         return world.current.monotonic() - self.started
 
+    def _took(self, elapsed: float) -> str:
+        """For the note. When a plain policy's call began nobody knows: the clock was first read after its first failure."""
+        if not self.plan.plain:
+            return f" in {elapsed:.2f} s"
+        return f" in {elapsed:.2f} s from the first failure" if self._course.attempt > 1 else ""
+
     def _earliest_limit(self) -> Until | None:
         outer, within = self.outer, self.plan.within
         if within is not None and self.started + within < outer.at:
@@ -246,9 +247,7 @@ class Call:
         self._ending = ending
         course, elapsed = self._course, self._elapsed()
         if error is not None and (course.attempt > 1 or ending.reason is not GiveUpReason.PERMANENT):
-            # Of a plain policy's call nobody knows when it began: the clock was first read after its first failure.
-            took = f"{elapsed:.2f} s from the first failure" if self.plan.plain else f"{elapsed:.2f} s"
-            _note(error, course.note(self.name, took, ending), f"{self.name}: gave up after ")
+            _note(error, course.note(self.name, self._took(elapsed), ending), f"{self.name}: gave up after ")
         if self._heard:
             from resilience._core.events import GaveUp  # noqa: PLC0415
 

@@ -107,9 +107,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().close()
 
     def _let_go(self, hold: AbstractContextManager[None]) -> None:
-        if hold in self._holds:
-            self._holds.remove(hold)
-            hold.__exit__(None, None, None)
+        self._holds.remove(hold)
+        hold.__exit__(None, None, None)
 
     @override
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:

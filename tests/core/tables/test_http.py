@@ -98,7 +98,7 @@ def test_seconds(value: str, seconds: float) -> None:
     ids=ascii,
 )  # fmt: skip
 def test_what_cannot_be_read_is_no_hint(value: str) -> None:
-    """"tomorrow", signs, NaN, infinity, underscores, other digits, broken dates: no hint, and no exception."""
+    """ "tomorrow", signs, NaN, infinity, underscores, other digits, broken dates: no hint, and no exception."""
     assert hint_of(value) is None
 
 

@@ -49,8 +49,12 @@ def caught(work: Callable[[], object]) -> Exception:
     return raised.value
 
 
-TRANSIENT_NAMES = "ECONNREFUSED EADDRNOTAVAIL EAGAIN EWOULDBLOCK EINTR EBUSY ETXTBSY EDEADLK ENOLCK EMFILE ENFILE ENOBUFS ENOMEM"
-UNSURE_NAMES = "ECONNRESET ECONNABORTED EPIPE ESHUTDOWN ETIMEDOUT ENETDOWN ENETUNREACH ENETRESET EHOSTDOWN EHOSTUNREACH ESTALE"
+TRANSIENT_NAMES = (
+    "ECONNREFUSED EADDRNOTAVAIL EAGAIN EWOULDBLOCK EINTR EBUSY ETXTBSY EDEADLK ENOLCK EMFILE ENFILE ENOBUFS ENOMEM"
+)
+UNSURE_NAMES = (
+    "ECONNRESET ECONNABORTED EPIPE ESHUTDOWN ETIMEDOUT ENETDOWN ENETUNREACH ENETRESET EHOSTDOWN EHOSTUNREACH ESTALE"
+)
 PERMANENT_NAMES = (
     "EACCES EPERM ENOENT EEXIST EISDIR ENOTDIR ENOSPC EROFS EDQUOT EINVAL EBADF ENOTEMPTY ENAMETOOLONG EADDRINUSE ENOTCONN EISCONN"
     " EPROTONOSUPPORT EAFNOSUPPORT EIO ENXIO ECHILD EFBIG EMSGSIZE ENOEXEC ELOOP"
@@ -255,7 +259,11 @@ def test_reset_for_real() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "kind"),
-    [(hang_up, http.client.RemoteDisconnected), (cut_off, http.client.IncompleteRead), (babble, http.client.BadStatusLine)],
+    [
+        (hang_up, http.client.RemoteDisconnected),
+        (cut_off, http.client.IncompleteRead),
+        (babble, http.client.BadStatusLine),
+    ],
 )
 def test_answers_that_break_off_for_real(answer: Callable[[socket.socket], None], kind: type[Exception]) -> None:
     """Closed without an answer, in the middle of it, or no HTTP: unsure."""
