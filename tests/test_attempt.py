@@ -95,7 +95,7 @@ def test_last_error_goes_out(colour: Any, limits: dict[str, Any], wrap: bool) ->
 @limited
 def test_permanent_errors_go_out_at_once(colour: Any, limits: dict[str, Any]) -> None:
     with pytest.raises(KeyError):
-        colour.run(lambda: looped(colour, retry(on=OSError, wrap=True, **limits), lambda _: {}["k"]))
+        colour.run(lambda: looped(colour, retry(on=OSError, wrap=True, **limits), lambda _: dict[str, int]()["k"]))
     assert colour.clock.waits == []
 
 

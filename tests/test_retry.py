@@ -11,7 +11,7 @@ import math
 import pickle
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from unittest.mock import AsyncMock
 
 import pytest
@@ -598,7 +598,7 @@ def test_callable_objects_partials_and_mocks(colour: Any) -> None:
         policy(functools.partial(kind().__call__, key="k")),
     ]
     if asynchronous:
-        targets.append(policy(mock))
+        targets.append(policy(cast("Callable[..., Any]", mock)))
 
     async def scenario() -> list[Any]:
         found = []

@@ -126,7 +126,7 @@ def test_each_attempt_sees_its_limit(colour: Any, limits: dict[str, Any]) -> Non
 
     def work() -> Any:
         found = current_deadline()
-        seen.append(found and found.remaining)
+        seen.append(found.remaining if found else None)
         return script()
 
     play(colour, limits, work)

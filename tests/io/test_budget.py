@@ -179,5 +179,5 @@ def test_a_forked_child_has_a_free_lock_and_the_parents_counts() -> None:
 
 def test_a_window_too_short_to_be_told_is_refused() -> None:
     """A window whose slots no clock can tell apart is refused when it is made, not when it is used."""
-    with pytest.raises(ConfigError, match="window must be at least 0.001 s"):
+    with pytest.raises(ConfigError, match="window must be at least"):
         RetryBudget(window=1e-310)

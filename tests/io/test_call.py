@@ -216,7 +216,7 @@ def test_the_error_comes_out_once_more_without_a_longer_traceback() -> None:
 
         def turn(event: Any) -> None:
             calls.append(1)
-            if len(calls) == failures:  # noqa: B023
+            if len(calls) == failures:
                 clock.advance(50)
 
         decorated = retry(on=ConnectionError, backoff=ConstantBackoff(1), hooks=turn)(work)

@@ -406,11 +406,12 @@ def library_frames(tb: TracebackType | None) -> list[str]:
 @pytest.mark.parametrize("ending", ["first", "exhausted", "permanent later"])
 def test_library_frames_in_the_traceback(colour: Any, form: str, ending: str, limits: dict[str, Any]) -> None:
     """Six or seven frames of the library bury the one line that counts; here at most two."""
-    steps = {
+    endings: dict[str, list[Exception]] = {
         "first": [KeyError("k")],
         "exhausted": [ConnectionError(str(n)) for n in range(4)],
         "permanent later": [ConnectionError("1"), KeyError("k")],
-    }[ending]
+    }
+    steps = endings[ending]
     policy = retry(on=ConnectionError, backoff=ConstantBackoff(1), **limits)
     with pytest.raises((ConnectionError, KeyError)) as caught:
         colour.run(in_form(colour, form, policy, Script(*steps)))
