@@ -89,13 +89,21 @@ class Course:
         rules: What decides.
     """
 
-    __slots__ = ("_times", "attempt", "earlier", "rules", "verdict")
+    __slots__ = ("_last", "_parts", "_said", "_times", "attempt", "rules", "verdict")
+
+    attempt: int
+    """The attempt under way, or about to begin; from 1."""
+    verdict: Verdict
+    """On the last failure."""
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.attempt = 1
-        self.earlier: list[str] = []
-        self._times: list[int] = []
+        # What the attempts failed with: the last text and how often in a row, and before it what is said already.
+        self._last = ""
+        self._times = 0
+        self._said = ""
+        self._parts = 0
 
     def after_failure(
         self, error: Exception | None, now: float, until: Until | None, spend: Callable[[float], bool] | None
@@ -136,30 +144,44 @@ class Course:
         if spend is not None and not spend(now):
             return GiveUp(GiveUpReason.BUDGET, "the retry budget is spent")
         self.attempt = attempt + 1
-        self._remember("result refused" if error is None else text_of(error))
+        text = "result refused" if error is None else _text(error)
+        if text == self._last:
+            self._times += 1
+        else:
+            self._turn(text)
         return delay
 
-    def note(self, name: str, took: str, ending: GiveUp) -> str:
-        """What the exception that goes out says of its past; `took` is how long it was, as " in 0.50 s", or empty."""
-        attempt, earlier = self.attempt, self.earlier
-        if attempt == 1:
-            return f"{name}: gave up after 1 attempt{took}: {ending.detail}"
-        past = [text if times == 1 else f"{times} × {text}" for text, times in zip(earlier, self._times, strict=True)]
-        forgotten = attempt - 1 - sum(self._times)
-        if forgotten:
-            past.insert(0, f"{forgotten} not shown")
-        return f"{name}: gave up after {attempt} attempts{took}: {ending.detail}; earlier: {' | '.join(past)}"
+    def note(self, name: str, elapsed: float, since: str, ending: GiveUp) -> str:
+        """What the exception that goes out says of its past.
 
-    def _remember(self, text: str) -> None:
-        """Keep the text of an earlier error; the same one again only counts."""
-        earlier, times = self.earlier, self._times
-        if earlier and earlier[-1] == text:
-            times[-1] += 1
-            return
-        earlier.append(text)
-        times.append(1)
-        if len(earlier) > REMEMBERED:
-            del earlier[0], times[0]
+        Args:
+            name: Who was retried.
+            elapsed: Seconds it took.
+            since: From when these count, where that is not the start of the call; for one attempt they then say nothing.
+            ending: Why it is over.
+        """
+        attempt = self.attempt
+        if attempt == 1:
+            took = "" if since else f" in {elapsed:.2f} s"
+            return f"{name}: gave up after 1 attempt{took}: {ending.detail}"
+        self._turn("")
+        earlier = self._said
+        if self._parts > REMEMBERED:
+            earlier = f"{earlier} | and {self._parts - REMEMBERED} more"
+        said = (
+            f"{name}: gave up after {attempt} attempts in {elapsed:.2f} s{since}: {ending.detail}; earlier: {earlier}"
+        )
+        return said if said.isprintable() else _escaped(said)
+
+    def _turn(self, text: str) -> None:
+        """Another error than the last one: say that one, with its count, unless enough has been said."""
+        if self._times:
+            self._parts += 1
+            if self._parts <= REMEMBERED:
+                last = self._last if self._times == 1 else f"{self._times} × {self._last}"
+                self._said = f"{self._said} | {last}" if self._said else last
+        self._last = text
+        self._times = 1
 
 
 def _final(verdict: Verdict, error: Exception | None, now: float, until: Until | None) -> GiveUp:
@@ -180,10 +202,18 @@ def _on_top(hint: float, backoff: Backoff, attempt: int, delay: float) -> float:
 
 def text_of(error: BaseException) -> str:
     """An error on one line; what cannot say what it is, is named by its class."""
+    text = _text(error)
+    return text if text.isprintable() else _escaped(text)
+
+
+def _text(error: BaseException) -> str:
     try:
         text = f"{type(error).__name__}: {error}"
     except Exception:  # a broken __str__ must not end the call that is being saved
         return f"{type(error).__name__} (its message cannot be read)"
-    if not text.isprintable():  # a server's words must not forge a line of the log
-        text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
+
+
+def _escaped(text: str) -> str:
+    """Without line breaks and control characters: a server's words must not forge a line of the log."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

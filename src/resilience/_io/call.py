@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, cast
 
 from attrs import field, frozen
@@ -21,7 +20,7 @@ from resilience._core.giveup import GiveUp, GiveUpReason
 from resilience._core.retrying import Course, Rules, Until, text_of
 from resilience._core.verdict import VerdictKind
 from resilience._io import emit, world
-from resilience._io.ambient import Scope
+from resilience._io.ambient import UNBOUNDED, Scope
 from resilience._io.budget import RetryBudget
 from resilience.errors import DeadlineExceededError, RetriesExhaustedError
 from resilience.typing import Hook
@@ -65,8 +64,8 @@ class Plan:
         object.__setattr__(self, "plain", not limits and self.budget is None and self.refuses is None)
 
 
-class Call:
-    """The state of one retried call, from its first failure on (or from its start, where the policy is not plain).
+class Call(Course):
+    """A course that lives in the world: one retried call, from its first failure on (or from its start, where the policy is not plain).
 
     Args:
         plan: What its policy comes down to.
@@ -87,14 +86,15 @@ class Call:
     _ending: GiveUp
 
     def __init__(self, plan: Plan, name: str, started: float, outer: Scope) -> None:
+        Course.__init__(self, plan.rules)  # `super()` costs as much again
         self.plan = plan
         self.name = name
         self.started = started
         self.outer = outer
-        self._course = Course(plan.rules)
         self._heard = heard = emit.is_heard(plan.hooks)
-        if outer.at != math.inf or outer.stops or plan.first_limit is not None:
-            self._until, self.limited = self._earliest_limit(), True
+        if outer is not UNBOUNDED or plan.first_limit is not None:
+            self._until = self._earliest_limit()
+            self.limited = self._until is not None or bool(outer.stops) or plan.attempt_timeout is not None
         self._alone = not (heard or self.limited or plan.budget)
 
     @classmethod
@@ -121,11 +121,11 @@ class Call:
     def failed(self, error: Exception | None) -> bool:
         """The attempt raised `error`, or returned what is refused (None): whether another attempt follows."""
         if self._alone:
-            decision = self._course.after_failure(error, self.started, None, None)
+            decision = self.after_failure(error, self.started, None, None)
         else:
             self._name_cause(error)
             spend = None if self.plan.budget is None else self.plan.budget.spend
-            decision = self._course.after_failure(error, world.current.monotonic(), self._until, spend)
+            decision = self.after_failure(error, world.current.monotonic(), self._until, spend)
         if isinstance(decision, GiveUp):
             self._give_up(decision, error)
             return False
@@ -143,13 +143,13 @@ class Call:
                 return False
             if self.wraps:
                 raise self.exhausted()
-        elif self._heard and self._course.attempt > 1:
+        elif self._heard and self.attempt > 1:
             self._tell_recovery()
         return True
 
     def exhausted(self) -> RetriesExhaustedError:
         """What a policy with ``wrap=True`` raises from the last error."""
-        return RetriesExhaustedError(self.name, self._course.attempt, self._elapsed(), self._ending.reason.value)
+        return RetriesExhaustedError(self.name, self.attempt, self._elapsed(), self._ending.reason.value)
 
     def scope_of_attempt(self) -> Scope | None:
         """The Scope the next attempt lives in; None where it is the one around the call."""
@@ -197,12 +197,6 @@ class Call:
     def _elapsed(self) -> float:
         return world.current.monotonic() - self.started
 
-    def _took(self, elapsed: float) -> str:
-        """For the note. When a plain policy's call began nobody knows: the clock was first read after its first failure."""
-        if not self.plan.plain:
-            return f" in {elapsed:.2f} s"
-        return f" in {elapsed:.2f} s from the first failure" if self._course.attempt > 1 else ""
-
     def _earliest_limit(self) -> Until | None:
         outer, within = self.outer, self.plan.within
         if within is not None and self.started + within < outer.at:
@@ -221,39 +215,41 @@ class Call:
     def _tell_recovery(self) -> None:
         from resilience._core.events import Recovered  # noqa: PLC0415
 
-        emit.emit(self.plan.hooks, Recovered(name=self.name, attempt=self._course.attempt, elapsed=self._elapsed()))
+        emit.emit(self.plan.hooks, Recovered(name=self.name, attempt=self.attempt, elapsed=self._elapsed()))
 
     def _tell_schedule(self, error: Exception | None, delay: float) -> None:
         if not self._heard:
             return
         from resilience._core.events import RetryScheduled  # noqa: PLC0415
 
-        course, attempts = self._course, self.plan.rules.attempts
+        attempts = self.rules.attempts
         event = RetryScheduled(
             name=self.name,
-            attempt=course.attempt - 1,
+            attempt=self.attempt - 1,
             attempts=None if attempts == math.inf else int(attempts),
             delay=delay,
             elapsed=self._elapsed(),
-            verdict=course.verdict,
+            verdict=self.verdict,
             error=error,
         )
-        unsure = error is not None and course.verdict.kind is VerdictKind.UNSURE
+        unsure = error is not None and self.verdict.kind is VerdictKind.UNSURE
         emit.log_retry(event, may_be_applied=unsure and not self._told_unsure)
         self._told_unsure |= unsure
         emit.emit(self.plan.hooks, event)
 
     def _give_up(self, ending: GiveUp, error: Exception | None) -> None:
         self._ending = ending
-        course, elapsed = self._course, self._elapsed()
-        if error is not None and (course.attempt > 1 or ending.reason is not GiveUpReason.PERMANENT):
-            _note(error, course.note(self.name, self._took(elapsed), ending), f"{self.name}: gave up after ")
+        elapsed = self._elapsed()
+        if error is not None and (self.attempt > 1 or ending.reason is not GiveUpReason.PERMANENT):
+            # When a plain policy's call began nobody knows: the clock was first read after its first failure.
+            since = " from the first failure" if self.plan.plain else ""
+            _note(error, self.note(self.name, elapsed, since, ending), f"{self.name}: gave up after ")
         if self._heard:
             from resilience._core.events import GaveUp  # noqa: PLC0415
 
             event = GaveUp(
                 name=self.name,
-                attempt=course.attempt,
+                attempt=self.attempt,
                 elapsed=elapsed,
                 reason=ending.reason,
                 detail=ending.detail,
@@ -270,5 +266,7 @@ def _note(error: Exception, note: str, start: str) -> None:
             if isinstance(other, str) and other.startswith(start):
                 notes[index] = note
                 return
-    with suppress(TypeError):  # notes that are no list: the error must come out all the same
+    try:
         error.add_note(note)
+    except TypeError:  # notes that are no list: the error must come out all the same
+        return
