@@ -130,7 +130,7 @@ class Narrator:
         return f"attempt {self._attempt}: no answer for {-left:.1f} s"
 
 
-def what_happened(error: Exception | None) -> str:
+def what_happened(error: BaseException | None) -> str:
     """A failed attempt in a few words."""
     if isinstance(error, HTTPError):
         return f"{error.code} {error.reason}"

@@ -226,7 +226,7 @@ def test_the_last_attempt_that_overruns_goes_out(tasks: str, wrap: bool) -> None
         run(tasks, clock, scenario)
     if not wrap:
         assert isinstance(caught.value, DeadlineExceededError)
-        assert (caught.value.limit, caught.value.name) == (2.0, "n")
+        assert (caught.value.limit, caught.value.name) == (2.0, "n: attempt_timeout")
         assert "all 2 attempts used" in caught.value.__notes__[0]
 
 
@@ -355,3 +355,25 @@ def test_an_interrupt_in_the_wait_leaves_nothing_behind(limits: dict[str, Any]) 
             assert count() == 0
         finally:
             gc.enable()
+
+
+def test_a_round_has_one_block() -> None:
+    """Twice in a round, the first block's failure would be lost: it is refused instead."""
+    with pytest.raises(RuntimeError, match="once in each round"):
+        for attempt in retry(on=OSError):
+            with attempt:
+                raise OSError("lost")
+            with attempt:
+                pass
+
+
+def test_a_plain_for_that_blocks_an_event_loop_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        for attempt in retry(on=OSError, name="n"):
+            with attempt:
+                if attempt.number == 1:
+                    raise OSError("x")
+
+    with virtual_time() as clock:
+        clock.run_async(scenario())
+    assert [record.message for record in caplog.records if "async for" in record.message] != []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import math
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
@@ -959,3 +960,136 @@ def test_does_it_fit_does_not_ask_the_stop(colour: Any) -> None:
 
     colour.run(scenario)
     assert colour.clock.waits == [10, 10]
+
+
+# -- deadlines that another task entered ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["with", "decorator", "attempt_timeout", "within", "loop"])
+def test_a_deadline_inside_an_inherited_tighter_one_still_ends_the_work(form: str) -> None:
+    """The timer of the task that a Scope came from cancels that task, not this one: here it takes a timer of its own."""
+
+    async def hang() -> str:
+        await asyncio.sleep(50)
+        return "hung"
+
+    async def child() -> str:
+        if form == "with":
+            with deadline(3):
+                return await hang()
+        if form == "loop":
+            async for attempt in retry(on=KeyError, within=3):
+                with attempt:
+                    return await hang()
+        if form == "decorator":
+            return await deadline(3)(hang)()
+        return await retry(on=KeyError, **{form: 3}).acall(hang)  # type: ignore[arg-type]
+
+    async def scenario() -> BaseException | str | None:
+        with deadline(2, name="parent's"):
+            task = asyncio.create_task(child())
+        return (await asyncio.gather(task, return_exceptions=True))[0]
+
+    with virtual_time() as clock:
+        ended = clock.run_async(scenario())
+        assert isinstance(ended, DeadlineExceededError)
+        assert clock.monotonic() == 2
+
+
+def test_a_deadline_entered_before_the_event_loop_ends_what_runs_in_it() -> None:
+    """`with deadline(2): asyncio.run(...)` arms nothing; the first deadline inside the program does."""
+
+    async def program() -> None:
+        async with deadline(30):
+            await asyncio.sleep(50)
+
+    with virtual_time() as clock, deadline(2, name="whole"):
+        with pytest.raises(DeadlineExceededError, match="whole"):
+            clock.run_async(program())
+        assert clock.monotonic() == 2
+
+
+def test_what_trio_leaves_of_a_group_takes_no_scope_with_it() -> None:
+    """A nursery whose child fails while the deadline cancels it: the error comes out, the deadline does not stay behind."""
+
+    async def failing() -> None:
+        try:
+            await trio.sleep(50)
+        finally:
+            raise KeyError("clean-up")
+
+    async def scenario() -> None:
+        with pytest.raises(BaseExceptionGroup), deadline(1, name="leaky"):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(failing)
+                await trio.sleep(50)
+        assert current_deadline() is None
+
+    with virtual_time() as clock:
+        clock.run_trio(scenario)
+
+
+@pytest.mark.parametrize("name", ["asyncio", "trio"])
+def test_a_library_that_another_thread_is_importing_is_not_there_yet(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sys.modules` holds half a module for as long as its import takes."""
+    monkeypatch.setitem(sys.modules, name, type(sys)(name))
+    with deadline(5) as d:
+        assert d.remaining > 0
+
+
+def test_a_block_left_in_another_task_cancels_nobody_later() -> None:
+    """An async generator closed by another task: that is an error, and the timer does not strike the first task."""
+
+    async def numbers() -> AsyncIterator[int]:
+        with deadline(1):
+            yield 1
+
+    async def scenario() -> str:
+        generator = numbers()
+        await anext(generator)
+
+        async def close() -> None:
+            with pytest.raises(RuntimeError, match="left"):
+                await generator.aclose()  # type: ignore[attr-defined]
+
+        await asyncio.create_task(close(), context=contextvars.Context())
+        await asyncio.sleep(5)
+        return "unharmed"
+
+    with virtual_time() as clock:
+        assert clock.run_async(scenario()) == "unharmed"
+
+
+def test_an_error_from_before_the_block_is_no_cause_of_its_end() -> None:
+    """Entered while another error is being handled: that one is older than the block."""
+
+    async def scenario() -> None:
+        try:
+            raise KeyError("older")
+        except KeyError:
+            with pytest.raises(DeadlineExceededError) as raised:
+                async with deadline(1):
+                    await asyncio.sleep(5)
+        assert raised.value.__cause__ is None
+
+    with virtual_time() as clock:
+        clock.run_async(scenario())
+
+
+def test_detached_work_outlives_the_deadline_around_its_start() -> None:
+    """A worker started while a request is served does not have that request's deadline for ever."""
+
+    async def worker() -> None:
+        assert current_deadline() is None
+        await asyncio.sleep(5)
+
+    async def scenario() -> None:
+        with deadline(1), deadline.detached():
+            task = asyncio.create_task(worker())
+        await task
+
+    with virtual_time() as clock:
+        clock.run_async(scenario())
+        assert clock.monotonic() == 5

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import doctest
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
+import signal
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +43,11 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
 PAGES = sorted([ROOT / "README.md", *DOCS.glob("*.md"), *DOCS.glob("*/*.md")])
+TO_TYPE = [page for page in PAGES if page.parent.name in {"tutorial", "how-to"} or page.parent in {ROOT, DOCS}]
+#: Pages with real sockets, threads and child processes, which virtual time does not move.
+IN_REAL_TIME = {DOCS / "tutorial" / "2-deadline.md"}
+#: Seconds that a page lets its reader wait, in all.
+PATIENCE = 2.0
 
 NAMES = sorted(
     (module.__name__, name)
@@ -88,6 +97,33 @@ def api_sections() -> dict[tuple[str, str], str]:
 
 
 API = api_sections()
+
+
+#: A directive of the example runner, or a block that is run; what is hidden is neither.
+PIECE = re.compile(
+    r"^<!--- skip: (?P<skip>next|start|end)(?: if\((?P<unless>[^\n]+), reason=[^\n]*\))? -->$"
+    r"|^```(?P<language>python|pycon)\n(?P<code>.*?)^```$",
+    flags=re.DOTALL | re.MULTILINE,
+)
+
+
+def visible(page: Path) -> list[str]:
+    """What a reader of the page would type, in order; without what this machine cannot run."""
+    text = re.sub(r"<!--- invisible-code-block.*?-->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    typed: list[str] = []
+    skipping = ""
+    for piece in PIECE.finditer(text):
+        if piece["skip"]:
+            asked = piece["skip"] != "end" and eval(piece["unless"], {"importlib": importlib, "signal": signal})
+            skipping = piece["skip"] if asked else ""
+        elif skipping:
+            skipping = "" if skipping == "next" else skipping
+        elif piece["language"] == "python":
+            typed.append(piece["code"])
+        else:
+            typed += [example.source for example in doctest.DocTestParser().get_examples(piece["code"])]
+    return typed
+
 
 # -- reading the code ----------------------------------------------------------------------------------------------------
 
@@ -217,6 +253,27 @@ def test_the_error_tree_shown_is_the_real_one() -> None:
 def test_every_reason_to_give_up_is_explained() -> None:
     """`errors.md` lists each value of `GiveUpReason`, and no other."""
     assert [reason.value for reason in GiveUpReason] == list(rows(REFERENCE / "errors.md", "Why a call gave up"))
+
+
+@pytest.mark.parametrize("page", TO_TYPE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_shows_is_all_that_a_reader_needs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever types only what is visible meets no unknown name and no error, and waits no longer than `PATIENCE`.
+
+    What the lines print is compared where the examples run with their hidden parts.
+    """
+    names: dict[str, Any] = {"__name__": page.stem}
+    time = nullcontext(None) if page in IN_REAL_TIME else testing.virtual_time()
+    with time as clock:
+        if clock is not None:
+            monkeypatch.setattr(asyncio, "run", clock.run_async)
+        for source in visible(page):
+            exec(compile(source, str(page), "exec"), names)
+        assert clock is None or clock.monotonic() <= PATIENCE
+
+
+def test_the_visible_examples_are_found() -> None:
+    """The test above types something on each page."""
+    assert [page.name for page in TO_TYPE if not visible(page)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

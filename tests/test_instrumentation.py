@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from resilience import ConstantBackoff, instrumentation, retry
+from resilience._io import world
+from resilience.errors import ConfigError
 from resilience.instrumentation import GaveUp, Recovered, RetryScheduled, observe
 from resilience.testing import Script, virtual_time
 
@@ -60,3 +62,21 @@ def test_an_observer_that_raises_is_logged_and_does_no_harm(caplog: pytest.LogCa
     with virtual_time():
         assert retry(on=OSError).call(Script(OSError(), 1)) == 1
     assert sum("a hook failed" in record.getMessage() for record in caplog.records) == 2
+
+
+def test_an_observer_that_cannot_be_one_is_refused() -> None:
+    async def never_awaited(event: object) -> None: ...
+
+    for wrong in (never_awaited, None, 3):
+        with pytest.raises(ConfigError, match="hooks"):
+            observe(wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_observed_from_inside_virtual_time_on_stays_observed() -> None:
+    heard: list[object] = []
+    try:
+        with virtual_time():
+            observe(heard.append)
+        assert world.current.observers == (heard.append,)
+    finally:
+        observe()

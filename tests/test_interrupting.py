@@ -346,3 +346,50 @@ def test_alarm_at_each_opening_of_entering_and_leaving(code: CodeType, offset: i
     signal.signal(signal.SIGALRM, foreign)
     enter_scope(UNBOUNDED)
     assert state == (foreign, (0.0, 0.0), UNBOUNDED)
+
+
+def test_one_moment_cuts_once() -> None:
+    """Nested, both waiting for the same moment: the error strikes once, and not again in the clean-up."""
+    cleaned = []
+    with pytest.raises(DeadlineExceededError), deadline.interrupting(0.05):
+        try:
+            with deadline.interrupting(5):
+                spin()
+        finally:
+            ends = time.monotonic() + 0.02
+            while time.monotonic() < ends:
+                pass
+            cleaned.append(True)
+    assert cleaned == [True]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_timer_that_cannot_be_set_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Any, now: float) -> None:
+        raise OverflowError("timestamp too large")
+
+    monkeypatch.setattr(module._Alarm, "_wind", refuse)
+    with pytest.raises(OverflowError), deadline.interrupting(5):
+        pass
+    assert signal.getsignal(signal.SIGALRM) is foreign
+    assert scope_now() is UNBOUNDED
+
+
+def test_methods_of_every_kind() -> None:
+    class Kinds:
+        @deadline.interrupting(5)
+        @staticmethod
+        def outer_static(value: int) -> int:
+            return value
+
+        @deadline.interrupting(5)
+        @classmethod
+        def outer_class(cls, value: int) -> int:
+            return value
+
+    assert (Kinds().outer_static(1), Kinds().outer_class(2), Kinds.outer_class(3)) == (1, 2, 3)
+
+
+def test_virtual_time_cannot_move_the_machines_timer() -> None:
+    with virtual_time(), pytest.raises(RuntimeError, match="virtual time"), deadline.interrupting(5):
+        pass

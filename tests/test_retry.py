@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import functools
 import inspect
@@ -325,7 +326,7 @@ def test_an_unsure_result_makes_no_sense_where_work_is_done_once() -> None:
 def test_without_on_or_without_parentheses_it_says_how() -> None:
     with pytest.raises(TypeError, match=r"needs `on`.*@retry\(on=transient\)"):
         retry(attempts=3)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="parentheses"):
+    with pytest.raises(TypeError, match="say what is worth"):
 
         @retry  # type: ignore[call-overload,misc,arg-type]
         def fetch() -> None: ...
@@ -430,7 +431,7 @@ def test_replace_makes_a_policy_with_other_options_and_checks_them() -> None:
     ids=["within", "result", "budget"],
 )
 def test_describe_says_it_in_one_sentence(policy: RetryPolicy, said: str) -> None:
-    assert policy.describe().replace("none jitter", "no jitter") == said
+    assert policy.describe().replace("no jitter", "no jitter") == said
 
 
 def test_pickle_carries_the_data_and_leaves_budget_and_hooks_behind() -> None:
@@ -771,7 +772,7 @@ def test_attempt_timeout_limits_each_attempt(colour: Any) -> None:
     with pytest.raises(DeadlineExceededError) as caught:
         colour.run(lambda: colour.call(policy, slow))
     assert starts == [0.0, 3.0]
-    assert (caught.value.limit, caught.value.name) == (2.0, "slow")
+    assert (caught.value.limit, caught.value.name) == (2.0, "slow: attempt_timeout")
     assert "all 2 attempts used" in caught.value.__notes__[0]
 
 
@@ -793,3 +794,103 @@ def test_flaky_works_with_every_colour(colour: Any) -> None:
 
     shaky = flaky(colour.fn(work), ConnectionError("1"))
     assert colour.run(lambda: colour.call(retry(on=ConnectionError), shaky)) == "done"
+
+
+# -- what a cold reading found -----------------------------------------------------------------------------------------------
+
+
+def test_a_plain_function_that_gives_back_a_coroutine_is_not_silently_untried() -> None:
+    """A lambda or a wrapper around a coroutine function looks plain: what it returns tells, and it says what to do."""
+
+    async def fetch() -> None: ...
+
+    @functools.wraps(fetch)
+    def traced() -> Any:
+        return fetch()
+
+    for fn in (traced, lambda: fetch()):
+        with pytest.raises(TypeError, match="acall"):
+            retry(on=OSError)(fn)()
+
+
+@pytest.mark.parametrize("attempts", [4, 1_000])
+def test_other_tasks_have_their_turn_between_attempts_without_delay(attempts: int) -> None:
+    """A quick failure that is tried again at once does not keep the event loop for itself."""
+    ticks = 0
+
+    async def other() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    async def fail() -> None:
+        raise OSError("x")
+
+    async def scenario() -> None:
+        task = asyncio.create_task(other())
+        with pytest.raises(OSError, match="x"):
+            await retry(on=OSError, attempts=attempts, backoff=ConstantBackoff(0)).acall(fail)
+        task.cancel()
+
+    asyncio.run(scenario())
+    assert ticks >= attempts - 1
+
+
+def test_a_call_that_is_cut_off_is_told_as_cancelled() -> None:
+    """Hooks that heard of a retry hear of its end, also when the task is cancelled in the wait."""
+    heard: list[Any] = []
+
+    async def fail() -> None:
+        raise OSError("x")
+
+    async def scenario() -> None:
+        task = asyncio.create_task(retry(on=OSError, hooks=heard.append, backoff=ConstantBackoff(5)).acall(fail))
+        await asyncio.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with virtual_time() as clock:
+        clock.run_async(scenario())
+    assert [type(event).__name__ for event in heard] == ["RetryScheduled", "GaveUp"]
+    assert heard[-1].reason == "cancelled"
+    assert isinstance(heard[-1].error, asyncio.CancelledError)
+
+
+@pytest.mark.parametrize(
+    ("option", "nearest"), [("max_attempts", "attempts"), ("timeout", "within"), ("backof", "backoff")]
+)
+def test_an_unknown_option_names_the_nearest(option: str, nearest: str) -> None:
+    with pytest.raises(TypeError, match=f"'{option}'; the nearest is '{nearest}'"):
+        retry(on=OSError, **{option: 3})  # type: ignore[arg-type]
+
+
+def test_a_budget_starts_empty_on_another_clock_and_comes_back() -> None:
+    """Tests under virtual time neither see what others spent nor leave anything behind; real counts come back."""
+    shared = RetryBudget(at_least=3)
+    policy = retry(on=OSError, budget=shared, backoff=ConstantBackoff(0))
+
+    def granted() -> int:
+        count = 0
+        for _ in range(5):
+            with contextlib.suppress(OSError):
+                count += policy.call(Script(OSError("x"), 1))
+        return count
+
+    found = []
+    for _ in range(2):
+        with virtual_time() as clock:
+            clock.advance(1e6)
+            found.append(granted())
+    found.append(granted())
+    with virtual_time():
+        found.append(granted())
+    found.append(granted())
+    assert found == [3, 3, 3, 3, 0]
+
+
+def test_the_signature_of_a_policy_is_that_of_its_call() -> None:
+    """`help(retry)` shows the options; an instance, which is called with a function, does not."""
+    assert "attempts" in inspect.signature(retry).parameters
+    assert "attempts" not in inspect.signature(retry(on=OSError)).parameters

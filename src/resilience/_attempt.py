@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Self
 
-from resilience._io import world
+from resilience._io import aio, emit, world
 from resilience._io.ambient import scope_now
 from resilience._io.attempts import apause, begin, pause
 from resilience._io.call import Call, Plan
-from resilience._io.stay import Stay
+from resilience._io.stay import Stay, covered
 
 
 if TYPE_CHECKING:
@@ -66,10 +66,12 @@ class Attempt:
             raise StopIteration
         call = self._call
         if call is not None and call.delay is not None:
+            if call.delay > 0 and aio.current_task() is not None:
+                emit.warn("%s: a plain `for` blocks the event loop for %.3g s: use `async for`", call.name, call.delay)
             try:
                 begins = pause(call)
-            except BaseException:
-                call.held = None
+            except BaseException as cut:
+                call.cut_off(cut)
                 raise
             if not begins:
                 raise call.cut_short()
@@ -88,8 +90,7 @@ class Attempt:
             try:
                 begins = await apause(call)
             except BaseException as cut:
-                call.trail(cut)
-                call.held = None
+                call.cut_off(cut)
                 raise
             if not begins:
                 raise call.cut_short()
@@ -98,6 +99,8 @@ class Attempt:
         return self
 
     def __enter__(self) -> Self:
+        if self._failed is not None:
+            raise RuntimeError(_NEVER_ENTERED)
         self._failed = False
         if self._call is None and self._plan.plain:
             return self
@@ -114,8 +117,10 @@ class Attempt:
             if plan.refuses is not None:
                 raise TypeError("retry_result judges a returned value, and a block has none: use call() or decorate")
             self._call = call = begin(plan, self._name or _NAMELESS)
-        scope = call.scope_of_attempt()
-        self._stay = None if scope is None else Stay(scope, scope.remaining)
+        scope = call.scope_of_attempt() if plan.first_limit is not None else None
+        if scope is None and plan.first_limit is not None and not covered(call.outer):
+            scope = call.outer
+        self._stay = None if scope is None else Stay(scope, call.outer)
         if self._stay is not None:
             self._stay.__enter__()
         return self
@@ -144,7 +149,7 @@ class Attempt:
             if error is None:
                 call.succeeded(None)
             else:
-                call.trail(error)
+                call.cut_off(error)
             call.held = None
         return False
 

@@ -58,6 +58,10 @@ def _jitter(value: Jitter | str) -> Jitter:
     return Jitter.of(value)
 
 
+def _named(jitter: Jitter) -> str:
+    return "no jitter" if jitter is _NONE else f"{jitter} jitter"
+
+
 def _draw(jitter: Jitter, whole: float) -> float:
     least = jitter.least(whole)
     return least + (whole - least) * world.current.rng.random()
@@ -109,7 +113,7 @@ class ExponentialBackoff:
         return ceiling(self.initial, self.cap, self.factor, attempt)
 
     def __str__(self) -> str:
-        return f"{self.initial:g} s × {self.factor:g} up to {self.cap:g} s, {self.jitter} jitter"
+        return f"{self.initial:g} s × {self.factor:g} up to {self.cap:g} s, {_named(self.jitter)}"
 
 
 @frozen
@@ -144,7 +148,7 @@ class ConstantBackoff:
         return self.every
 
     def __str__(self) -> str:
-        return f"{self.every:g} s, {self.jitter} jitter"
+        return f"{self.every:g} s, {_named(self.jitter)}"
 
 
 @frozen
@@ -180,7 +184,7 @@ class SequenceBackoff:
         return self.delays[min(attempt, len(self.delays)) - 1]
 
     def __str__(self) -> str:
-        return f"{', '.join(f'{delay:g}' for delay in self.delays)} s, {self.jitter} jitter"
+        return f"{', '.join(f'{delay:g}' for delay in self.delays)} s, {_named(self.jitter)}"
 
 
 def with_backoff(options: dict[str, Any]) -> dict[str, Any]:

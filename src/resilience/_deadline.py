@@ -14,16 +14,17 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from attrs import frozen
+from attrs import field, frozen
 
 from resilience._core import checks
 from resilience._core.functions import METHOD_WRAPPERS, checked, is_async, name_of_function
 from resilience._io import emit, world
-from resilience._io.ambient import Scope, enter_scope, leave_scope, scope_now
-from resilience._io.stay import Stay
+from resilience._io.ambient import UNBOUNDED, Scope, enter_scope, leave_scope, scope_now
+from resilience._io.stay import Stay, covered
 from resilience._moment import Deadline
 from resilience.errors import ConfigError
 from resilience.typing import Seconds
@@ -79,6 +80,7 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
     seconds: float | None
     until: float | None
     name: str | None
+    _stays: set[Stay] = field(init=False, eq=False, repr=False)
 
     def __init__(
         self, seconds: Seconds | None = None, /, *, until: Deadline | float | None = None, name: str | None = None
@@ -93,6 +95,7 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
         limit = None if seconds is None else checks.seconds("seconds", seconds, zero=True)
         if moment is not None and moment != math.inf:
             moment = checks.number("until", moment, "a Deadline, or a finite number of seconds on the monotonic clock")
+        object.__setattr__(self, "_stays", set())
         object.__setattr__(self, "seconds", limit)
         object.__setattr__(self, "until", moment)
         object.__setattr__(self, "name", None if name is None else checks.text("name", name))
@@ -104,17 +107,20 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
         scope = self._scope(outer, now, self.name)
         entry = _Entry(self)
         entered = scope._replace(entry=entry)
-        # Only a tighter deadline costs a timer: a looser one is ended by the timer of the one around it.
-        entry.stay = Stay(entered, scope.at - now if scope.at < outer.at else None)
+        entry.stay = Stay(entered, outer)
         entry.stay.__enter__()
+        self._stays.add(entry.stay)
         return Deadline(entered)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         scope = scope_now()
         entry = scope.entry
         if not isinstance(entry, _Entry) or entry.by is not self or entry.stay is None:
+            if len(self._stays) == 1:  # its timer must not cancel a task that is no longer in the block
+                self._stays.pop().disarm(kind, error, tb)
             raise RuntimeError("deadlines must be left in the context and in the order in which they were entered")
         stay, entry.stay = entry.stay, None
+        self._stays.discard(stay)
         if stay.__exit__(kind, error, tb):
             raise scope.error() from stay.take_cause()
 
@@ -165,9 +171,9 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
         async def call_in_time(*args: P.args, **kwargs: P.kwargs) -> R:
             outer = scope_now()
             scope = self._scope(outer, world.current.monotonic(), name)
-            if scope is outer:
+            if scope is outer and covered(outer):
                 return await fn(*args, **kwargs)
-            with Stay(scope, scope.remaining) as stay:
+            with Stay(scope, outer) as stay:
                 return await fn(*args, **kwargs)
             raise scope.error() from stay.take_cause()  # reached only if the stay's timer cut the call short
 
@@ -199,6 +205,25 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
         from resilience._interrupting import Interrupting  # noqa: PLC0415  # it brings in `signal`, for the few who need it
 
         return Interrupting(seconds, name=name)
+
+    @staticmethod
+    @contextmanager
+    def detached() -> Generator[None]:
+        """A block without the deadline and the stops around it: for starting a task that must outlive them.
+
+        A task inherits what is around the code that starts it: a worker first started while a request is served would
+        have that request's deadline for ever.
+
+        >>> from resilience import current_deadline, deadline
+        >>> with deadline(2.0), deadline.detached():
+        ...     current_deadline() is None
+        True
+        """
+        token = enter_scope(UNBOUNDED)
+        try:
+            yield
+        finally:
+            leave_scope(token)
 
     @classmethod
     def from_headers(cls, headers: Headers, /, *, at_most: Seconds | None, name: str | None = None) -> deadline:

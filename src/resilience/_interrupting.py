@@ -13,10 +13,10 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from resilience._core import checks
-from resilience._core.functions import checked, is_async, name_of_function
+from resilience._core.functions import METHOD_WRAPPERS, checked, is_async, name_of_function
 from resilience._io import aio, world
 from resilience._io.ambient import Scope, enter_scope, leave_scope, scope_now
 from resilience._io.clock import SystemClock
@@ -32,6 +32,7 @@ __all__ = ["Interrupting"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 #: Seconds: what "now" means to the timer, whose own resolution is about that.
 _TICK = 1e-4
@@ -69,8 +70,16 @@ class Interrupting:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._alarms.pop().leave()
 
-    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
+    @overload
+    def __call__(self, fn: classmethod[T, P, R], /) -> classmethod[T, P, R]: ...
+    @overload
+    def __call__(self, fn: staticmethod[P, R], /) -> staticmethod[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
+    def __call__(self, fn: Any, /) -> Any:
         """Decorate a function of synchronous code."""
+        if isinstance(fn, METHOD_WRAPPERS):
+            return type(fn)(self(fn.__func__))
         if is_async(checked(fn, "deadline.interrupting")):
             raise TypeError(
                 f"{name_of_function(fn)} is a coroutine function: a plain deadline cancels it, without signals"
@@ -78,7 +87,7 @@ class Interrupting:
         timed = Interrupting(self.seconds, name=self.name or name_of_function(fn))
 
         @functools.wraps(fn)
-        def call_interrupted(*args: P.args, **kwargs: P.kwargs) -> R:
+        def call_interrupted(*args: Any, **kwargs: Any) -> Any:
             with timed:
                 return fn(*args, **kwargs)
 
@@ -88,14 +97,14 @@ class Interrupting:
 class _Alarm:
     """One block's hold on the process's real-time timer."""
 
-    __slots__ = ("_former", "_former_due", "_former_every", "_token", "held", "scope")
+    __slots__ = ("_former_due", "_former_every", "_token", "former", "held", "scope")
 
     _token: Token[Scope]
 
     def __init__(self, seconds: float, name: str | None) -> None:
         if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
             raise RuntimeError("deadline.interrupting works in the main thread of a POSIX process: use deadline() here")
-        if aio.in_task():
+        if aio.current_task() is not None:
             raise RuntimeError(
                 "deadline.interrupting would tear the event loop: use deadline(), which cancels the task"
             )
@@ -109,10 +118,14 @@ class _Alarm:
         self.held = True
         left, self._former_every = signal.getitimer(signal.ITIMER_REAL)
         self._former_due = now + left if left else math.inf
-        self._former = signal.getsignal(signal.SIGALRM)
+        self.former = signal.getsignal(signal.SIGALRM)
         self._token = enter_scope(self.scope)
         signal.signal(signal.SIGALRM, self._ring)
-        self._wind(now)
+        try:
+            self._wind(now)
+        except BaseException:
+            self.leave()
+            raise
 
     def leave(self) -> None:
         """Give everything back, unless the alarm has done so already."""
@@ -123,7 +136,7 @@ class _Alarm:
         with suppress(ValueError):  # rung inside another context, which has the Scope to itself
             leave_scope(self._token)
         # None where the former handler was not set from Python: it cannot be named, so the default takes its place.
-        signal.signal(signal.SIGALRM, signal.SIG_DFL if self._former is None else self._former)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if self.former is None else self.former)
         if self._former_due != math.inf:
             left = self._former_due - world.current.monotonic()
             signal.setitimer(signal.ITIMER_REAL, max(left, _TICK), self._former_every)
@@ -140,9 +153,12 @@ class _Alarm:
             if now >= self._former_due - _TICK:
                 self._former_due = now + self._former_every if self._former_every else math.inf
             self._wind(now)
-            if callable(self._former):
-                self._former(number, frame)
+            if callable(self.former):
+                self.former(number, frame)
             return
         # Give back before raising: the error may come out of any bytecode, also out of the `with` statement's own exit.
-        self.leave()
+        alarm: object = self
+        while isinstance(alarm, _Alarm) and alarm.scope is self.scope:
+            alarm.leave()  # also those around it that wait for the same moment: one moment, one cut
+            alarm = getattr(alarm.former, "__self__", None)
         raise self.scope.error()

@@ -13,8 +13,7 @@ import inspect
 import math
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from types import CoroutineType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypedDict, TypeVar, Unpack, final, overload
 
 from attrs import field, frozen
 
@@ -22,7 +21,14 @@ from resilience._attempt import Attempt
 from resilience._backoff import ExponentialBackoff, with_backoff
 from resilience._core import checks
 from resilience._core.classify import judge_of, members_of, name_of
-from resilience._core.functions import METHOD_WRAPPERS, checked, is_async, name_of_function
+from resilience._core.functions import (
+    METHOD_WRAPPERS,
+    checked,
+    is_async,
+    may_return_coroutine,
+    name_of_function,
+    not_a_coroutine,
+)
 from resilience._core.retrying import Rules
 from resilience._core.verdict import Verdict
 from resilience._io import world
@@ -41,7 +47,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_HOW = "write it with parentheses and say what is worth trying again: @retry(on=transient), @retry(on=ConnectionError)"
+_HOW = "write it with parentheses and say what is worth trying again: @retry(on=transient), RetryPolicy(on=ConnectionError)"
 
 
 class Options(TypedDict, total=False):
@@ -61,9 +67,11 @@ class Options(TypedDict, total=False):
     hooks: Hook | Iterable[Hook]
 
 
+_USE_ACALL = "use `await policy.acall(fn, ...)`"
 _BACKOFF = ExponentialBackoff()
 
 
+@final
 @frozen(init=False)
 class RetryPolicy:
     """What is worth trying again, how often, how soon, and within which limits. `retry` is the same class.
@@ -130,6 +138,11 @@ class RetryPolicy:
                 raise TypeError(f"retry takes no positional argument; {_HOW}")
             if "on" not in options:
                 raise TypeError(f"retry needs `on`; {_HOW}")
+            unknown = next(iter(options.keys() - Options.__annotations__.keys()), None)
+            if unknown is not None:
+                from resilience._core.config import nearest_option  # noqa: PLC0415
+
+                raise TypeError(f"retry has no option {unknown!r}; the nearest is {nearest_option(unknown)!r}")
             return super().__new__(cls)
 
     def __init__(
@@ -205,7 +218,8 @@ class RetryPolicy:
         if isinstance(fn, METHOD_WRAPPERS):
             return type(fn)(self(fn.__func__))
         attempt = aattempting if is_async(checked(fn, "retry")) else attempting
-        return functools.wraps(fn)(attempt(self._plan, self._called(fn), fn))
+        retried = functools.wraps(fn)(attempt(self._plan, self._called(fn), fn))
+        return _refusing_coroutines(retried) if attempt is attempting and may_return_coroutine(fn) else retried
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``fn(*args, **kwargs)`` under this policy.
@@ -216,7 +230,7 @@ class RetryPolicy:
         # The first attempt stands here too, and not only in `attempting`: one frame less in the traceback.
         plan = self._plan
         if not plan.plain:
-            return _not_a_coroutine(run(begin(plan, self._called(fn)), fn, args, kwargs))
+            return not_a_coroutine(run(begin(plan, self._called(fn)), fn, args, kwargs), _USE_ACALL)
         try:
             value = fn(*args, **kwargs)
         except Exception as error:
@@ -224,8 +238,8 @@ class RetryPolicy:
             if call is None:
                 raise
         else:
-            return _not_a_coroutine(value)
-        return _not_a_coroutine(run(call, fn, args, kwargs))
+            return not_a_coroutine(value, _USE_ACALL)
+        return not_a_coroutine(run(call, fn, args, kwargs), _USE_ACALL)
 
     async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Await ``fn(*args, **kwargs)`` under this policy, in a task of asyncio or trio."""
@@ -324,10 +338,16 @@ class RetryPolicy:
         return {key: getattr(self, key) for key in Options.__annotations__}
 
 
-# `help`, editors and documentation ask the class; without this they would be told of `__new__`, which only gives advice.
-RetryPolicy.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    list(inspect.signature(RetryPolicy.__init__).parameters.values())[1:]
-)
+class _ClassSignature:
+    """What `help`, editors and documentation are told of the class: `__init__`, not `__new__`, which only gives advice."""
+
+    def __get__(self, instance: object, owner: type[RetryPolicy]) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")  # a policy is called with a function: that signature is its own
+        return inspect.Signature(list(inspect.signature(owner.__init__).parameters.values())[1:])
+
+
+RetryPolicy.__signature__ = _ClassSignature()  # type: ignore[attr-defined]
 
 #: The decorator spelling of `RetryPolicy`; the very same class.
 retry = RetryPolicy
@@ -337,12 +357,12 @@ def _rebuilt(options: dict[str, Any]) -> RetryPolicy:
     return RetryPolicy(**options)
 
 
-def _not_a_coroutine(value: R) -> R:
-    """What `call` returns: a coroutine would mean that nothing was awaited, and so nothing retried."""
-    if isinstance(value, CoroutineType):
-        value.close()
-        raise TypeError("call() was given a coroutine function: use `await policy.acall(fn, ...)`")
-    return value
+def _refusing_coroutines(fn: Callable[P, R]) -> Callable[P, R]:
+    @functools.wraps(fn)
+    def call_checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        return not_a_coroutine(fn(*args, **kwargs), "decorate the `async def` function itself, or use policy.acall()")
+
+    return call_checked
 
 
 def _described(policy: RetryPolicy) -> str:

@@ -61,12 +61,20 @@ def test_number_is_returned_as_a_float(value: Any, plain: float) -> None:
     assert (found, type(found)) == (plain, float)
 
 
-@given(st.one_of(st.floats(0, exclude_min=True, allow_infinity=False), st.timedeltas(timedelta(microseconds=1))))
+@given(st.one_of(st.floats(0, 1e9, exclude_min=True), st.timedeltas(timedelta(microseconds=1), timedelta(days=10_000))))
 @settings(deadline=None, max_examples=50)
 def test_seconds_takes_numbers_and_timedeltas(value: float | timedelta) -> None:
-    """Every finite length above zero is taken, as seconds."""
+    """Every length above zero, up to thirty years, is taken, as seconds."""
     expected = value.total_seconds() if isinstance(value, timedelta) else value
     assert checks.seconds("x", value) == expected
+
+
+@pytest.mark.parametrize("value", [1.1e9, 1e300, timedelta(days=20_000)])
+def test_absurd_lengths_are_refused_unless_the_caller_bears_them(value: Any) -> None:
+    """No operating system can be trusted to wait for longer than thirty years; a server may say what it likes."""
+    with pytest.raises(ConfigError, match="at most 1e\\+09 s"):
+        checks.seconds("x", value)
+    assert checks.seconds("x", value, longest=math.inf) > 1e9
 
 
 @pytest.mark.parametrize("value", [0, 0.0, -0.0, timedelta(0)])

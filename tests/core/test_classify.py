@@ -315,7 +315,7 @@ def test_what_must_end_is_never_admitted(kind: type[BaseException]) -> None:
         lambda: transient | (OSError, kind),  # type: ignore[operator]
     ):
         with pytest.raises(
-            ConfigError, match=r"^on must be a class of Exception: only those are ever tried again"
+            ConfigError, match=r"^on must be a subclass of Exception: only those are ever tried again"
         ) as raised:
             make()
         assert raised.value.value is kind

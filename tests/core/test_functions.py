@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from resilience._core.functions import checked, is_async, name_of_function
+from resilience._core.functions import checked, is_async, may_return_coroutine, name_of_function
 from resilience.errors import ConfigError
 
 
@@ -56,7 +56,7 @@ def ids(fns: list[Any]) -> list[str]:
     return [f"{number} {type(fn).__name__} {name_of_function(fn)}" for number, fn in enumerate(fns)]
 
 
-SYNC = [plain, Plain, Plain(), Plain().method, len, "".upper, functools.partial(plain), functools.partial(Plain()), int]
+SYNC = [plain, Plain(), Plain().method, len, "".upper, functools.partial(plain), functools.partial(Plain())]
 ASYNC = [
     coroutine,
     Async(),
@@ -79,7 +79,7 @@ GENERATING = [
 
 @pytest.mark.parametrize("fn", SYNC, ids=ids(SYNC))
 def test_sync_callables(fn: Callable[..., Any]) -> None:
-    """Functions, methods, classes, builtins, objects with a `__call__`, and partials of these are called as they are."""
+    """Functions, methods, builtins, objects with a `__call__`, and partials of these are called as they are."""
     assert checked(fn, "retry") is fn
     assert not is_async(fn)
 
@@ -121,3 +121,22 @@ def test_names_are_those_people_know() -> None:
     assert name_of_function(functools.partial(functools.partial(plain))) == "plain"
     assert name_of_function(Plain()) == "Plain"
     assert name_of_function(len) == "len"
+
+
+@pytest.mark.parametrize("kind", [Plain, int])
+def test_a_class_is_not_decorated(kind: type) -> None:
+    """A class that became a function would fail at the next isinstance, far from here."""
+    with pytest.raises(TypeError, match="decorate its methods"):
+        checked(kind, "retry")
+
+
+def test_what_may_give_back_a_coroutine_is_watched() -> None:
+    """A lambda, and a plain wrapper around a coroutine function, may; other plain functions are not suspected."""
+
+    async def fetch() -> None: ...
+
+    @functools.wraps(fetch)
+    def traced() -> Any:
+        return None
+
+    assert [may_return_coroutine(fn) for fn in (lambda: None, traced, plain, len)] == [True, True, False, False]

@@ -41,3 +41,10 @@ def test_a_verdict_is_a_value() -> None:
     assert hash(verdict) == hash(Verdict.unsure(1.5, reason="HTTP 503"))
     with pytest.raises(AttributeError):
         verdict.after = 2.0  # type: ignore[misc]
+
+
+def test_a_verdict_by_its_plain_word_is_the_verdict() -> None:
+    """`Verdict("permanent")` is permanent, not merely equal to it; a word that means nothing is refused."""
+    assert Verdict("permanent").kind is VerdictKind.PERMANENT  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="kind"):
+        Verdict("permanant")  # type: ignore[arg-type]

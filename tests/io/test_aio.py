@@ -42,9 +42,9 @@ class Lamp:
 
 def test_in_task(colour: Any) -> None:
     async def scenario() -> bool:
-        return aio.in_task()
+        return aio.current_task() is not None
 
-    assert not aio.in_task()
+    assert aio.current_task() is None
     assert aio.arm(1) is None
     assert colour.run(scenario) is (colour.name != "sync")
 
@@ -52,7 +52,7 @@ def test_in_task(colour: Any) -> None:
 def test_a_program_that_runs_on_neither_is_in_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "asyncio")
     monkeypatch.delitem(sys.modules, "trio")
-    assert not aio.in_task()
+    assert aio.current_task() is None
 
 
 def test_a_callback_of_the_loop_is_in_no_task() -> None:
@@ -60,7 +60,7 @@ def test_a_callback_of_the_loop_is_in_no_task() -> None:
     found: list[bool] = []
 
     async def scenario() -> None:
-        asyncio.get_running_loop().call_soon(lambda: found.append(aio.in_task()))
+        asyncio.get_running_loop().call_soon(lambda: found.append(aio.current_task() is not None))
         await asyncio.sleep(0)
 
     with virtual_time() as clock:
@@ -77,7 +77,7 @@ def test_trio_as_a_guest_of_asyncio_is_trio() -> None:
         found.append(type(timer).__name__)
         assert timer is not None
         timer.disarm(None, None, None)
-        found.append(aio.in_task())
+        found.append(aio.current_task() is not None)
 
     async def host() -> None:
         loop = asyncio.get_running_loop()

@@ -145,9 +145,18 @@ def test_it_belongs_to_one_process() -> None:
 
 def test_after_a_fork_locks_that_are_held_are_freed() -> None:
     held, free = RetryBudget(), RetryBudget()
-    held.lock.acquire()
-    module._free_locks()
-    assert (held.lock.locked(), free.lock.locked()) == (False, False)
+    for budget in (held, free):
+        held.lock.acquire()
+        before = budget.lock
+        module._free_locks()
+        assert budget.lock is not before
+
+
+def test_a_signal_handler_that_retries_does_not_wait_for_its_own_thread() -> None:
+    """The lock may be taken again by the thread that holds it: a handler can interrupt any line."""
+    shared = RetryBudget()
+    with shared.lock:
+        assert shared.spend(0.0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="capability: os.fork")

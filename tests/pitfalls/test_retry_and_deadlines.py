@@ -261,7 +261,7 @@ def test_same_tick_cancel_is_lost(ticks: int, limits: dict[str, Any]) -> None:
         loop = asyncio.get_running_loop()
         for _ in range(200):
             future: asyncio.Future[str] = loop.create_future()
-            with_deadline = deadline(30)(retry(on=OSError, **limits)(lambda future=future: _wait(future)))
+            with_deadline = deadline(30)(retry(on=OSError, **limits)(functools.partial(_wait, future)))
             task = asyncio.ensure_future(with_deadline())
             await asyncio.sleep(0)
             future.set_result("done")

@@ -39,12 +39,18 @@ def number(option: str, value: Any, expected: str) -> float:
     raise ConfigError(option, value, expected)
 
 
-def seconds(option: str, value: Any, *, zero: bool = False) -> float:
-    """A length of time, as seconds: a number or a `timedelta`, finite, above 0 (or not below it, with `zero`)."""
+#: Seconds, thirty years: as long as operating systems can be trusted to wait.
+LONGEST = 1e9
+
+
+def seconds(option: str, value: Any, *, zero: bool = False, longest: float = LONGEST) -> float:
+    """A length of time, as seconds: a number or a `timedelta`, above 0 (or not below it, with `zero`), not absurd."""
     expected = f"a finite number of seconds (or a timedelta) {'of at least' if zero else 'above'} 0"
     plain = value.total_seconds() if isinstance(value, timedelta) else number(option, value, expected)
     if plain < 0 or (plain == 0 and not zero):
         raise ConfigError(option, value, expected)
+    if plain > longest:
+        raise ConfigError(option, value, f"at most {longest:g} s")
     return plain
 
 

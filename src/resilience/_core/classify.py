@@ -163,7 +163,7 @@ def members_of(on: Any, option: str = "on") -> tuple[On, ...]:
         if issubclass(on, Exception):
             return (on,)
         # A cancelled task or an interrupted program must end, not try again.
-        raise ConfigError(option, on, "a class of Exception: only those are ever tried again")
+        raise ConfigError(option, on, "a subclass of Exception: only those are ever tried again")
     if isinstance(on, type) or not callable(on) or is_async(on):
         raise ConfigError(option, on, "an exception class, a predicate or classifier (not async), or a tuple of these")
     return (cast("On", on),)

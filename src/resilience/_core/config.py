@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from resilience._core import checks
 from resilience.errors import ConfigError
 
 
-__all__ = ["options_of", "options_of_env"]
+__all__ = ["nearest_option", "options_of", "options_of_env"]
 
 #: Each key, and the option it sets. Several keys for one option are the names that other libraries gave it.
 _OPTION = {
@@ -40,6 +40,10 @@ _OPTION = {
     "name": "name",
     "wrap": "wrap",
 }
+#: What only code can give.
+_IN_CODE = frozenset({"on", "backoff", "budget", "retry_result", "hooks"})
+#: What other libraries call an option of ours.
+_OTHERS_SAY = {"timeout": "within", "tries": "attempts", "retry_on": "on", "wait": "backoff", "stop": "attempts"}
 _DURATIONS = frozenset({"within", "attempt_timeout", "initial", "cap", "max_hint", "delays"})
 _FLAGS = frozenset({"idempotent", "wrap"})
 _TEXTS = frozenset({"name", "jitter"})
@@ -54,8 +58,8 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options_of_env(prefix: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    """The options set by the variables that begin with `prefix`, each read as what its key needs."""
-    found = {name: text for name, text in environ.items() if name.startswith(prefix)}
+    """The options set by the variables that begin with `prefix`, each read as what its key needs; an empty one sets none."""
+    found = {name: text for name, text in environ.items() if name.startswith(prefix) and text.strip()}
     keys = {name: (name[len(prefix) :].lower(), text) for name, text in found.items()}
     return _collect(keys, lambda nearest: prefix + nearest.upper(), read=_read)
 
@@ -86,10 +90,22 @@ def _known(spelt: str, shown: str, spell: Callable[[str], str]) -> tuple[str, bo
     key = snake.removesuffix("_ms")
     if key in _OPTION and (key == snake or _OPTION[key] in _DURATIONS):
         return key, key != snake
-    nearest = difflib.get_close_matches(snake, _NAMES, n=1, cutoff=0.0)[0]
+    if key in _IN_CODE:
+        raise ConfigError("a retry setting", shown, f"a known key; {key} is given in code, where the policy is made")
+    nearest = _nearest(snake, _NAMES)
     if snake != spelt.lower() or (spelt != snake and "_" not in spelt):
         nearest = re.sub(r"_([a-z])", lambda letter: letter[1].upper(), nearest)
     raise ConfigError("a retry setting", shown, f"a known key; the nearest is {spell(nearest)!r}")
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    return difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+
+
+def nearest_option(name: str) -> str:
+    """The argument of a policy that `name`, which is none, was probably meant for: by its meaning, or by its letters."""
+    meant = _OPTION.get(name) or _OTHERS_SAY.get(name)
+    return meant if meant is not None else _nearest(name, sorted({*_OPTION.values(), *_IN_CODE}))
 
 
 def _in_seconds(shown: str, value: Any) -> Any:
@@ -110,18 +126,18 @@ def _attempts(shown: str, key: str, value: Any) -> int | None:
 
 
 def _read(shown: str, option: str, text: Any) -> Any:
-    """A variable's text as a value: an empty one or "none" is None, lists have commas between their items."""
+    """A variable's text as a value: "none" is None, lists have commas between their items."""
     plain = str(text).strip()
     if option in _TEXTS:
         return plain
-    if plain.lower() in {"", "none"}:
-        return None
     if option in _FLAGS:
         if plain.lower() in {"1", "true", "yes", "on"}:
             return True
         if plain.lower() in {"0", "false", "no", "off"}:
             return False
         raise ConfigError(shown, text, "one of 1, true, yes, on, 0, false, no and off")
+    if plain.lower() == "none":
+        return None
     try:
         if option == "attempts":
             return int(plain)

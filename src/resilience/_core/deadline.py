@@ -53,7 +53,10 @@ def limit_in(headers: Headers) -> float | None:
         ConfigError: A value that is not of its header's grammar; it names header and value.
     """
     pairs = cast("Iterable[tuple[object, object]]", headers.items() if isinstance(headers, Mapping) else headers)
-    said = ((_text(name).lower(), value) for name, value in pairs)
+    try:
+        said = [(_text(name).lower(), value) for name, value in pairs]
+    except (TypeError, ValueError):
+        raise ConfigError("headers", cast("object", headers), "a mapping, or pairs, of names and values") from None
     return min((_limit(name, _text(value)) for name, value in said if name in {GRPC, PLAIN}), default=None)
 
 

@@ -43,7 +43,9 @@ class RetryScheduled:
 
 @frozen(kw_only=True)
 class GaveUp:
-    """A call ended in failure: told just before the caller's own exception goes out (or the last result, refused).
+    """A call ended in failure: told just before the exception goes out (or the last result, refused).
+
+    A call that is cancelled during its first attempt tells nothing: nothing was known of it.
 
     Args:
         name: The policy's name, or the retried function's.
@@ -59,7 +61,7 @@ class GaveUp:
     elapsed: float
     reason: GiveUpReason
     detail: str
-    error: Exception | None
+    error: BaseException | None
 
 
 @frozen(kw_only=True)

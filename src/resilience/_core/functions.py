@@ -5,31 +5,43 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from types import CoroutineType
+from typing import Any, TypeVar
 
 from resilience.errors import ConfigError
 
 
-__all__ = ["METHOD_WRAPPERS", "checked", "is_async", "name_of_function"]
+__all__ = ["METHOD_WRAPPERS", "checked", "is_async", "may_return_coroutine", "name_of_function", "not_a_coroutine"]
+
+
+_ADVICE = {
+    "retry": (
+        "decorate the function that fetches one item or one page, or loop inside the generator: "
+        "`for attempt in policy: with attempt: ...`"
+    ),
+    "deadline": "put `with deadline(...)` around the loop that reads it",
+    "deadline.interrupting": "put `with deadline.interrupting(...)` around the loop that reads it",
+}
 
 
 def checked(fn: Any, what: str) -> Any:
-    """`fn`, if its calls can be told apart into attempts; `TypeError` with advice for a generator function.
-
-    A generator function returns before its body runs: wrapping the call would guard nothing, and running the body
-    again would yield its first items twice.
-    """
+    """`fn`, if its calls can be wrapped; `TypeError` with advice for what only looks like it."""
     if not callable(fn):
         raise ConfigError(f"what {what} decorates", fn, "a function or another callable")
+    if isinstance(fn, type):
+        raise TypeError(f"{what} would make a function of the class {name_of_function(fn)}: decorate its methods")
     for target in _targets(fn):
         if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
+            # The call returns before the body runs: wrapping it would guard nothing, and running the body again would
+            # yield its first items twice.
             raise TypeError(
-                f"{what} cannot decorate the generator function {name_of_function(fn)}: its body runs after the call has "
-                "returned. Decorate the function that fetches one item or one page, or loop inside the generator: "
-                "`for attempt in policy: with attempt: ...`"
+                f"{what} cannot decorate the generator function {name_of_function(fn)}, whose body runs after the call: "
+                f"{_ADVICE[what]}"
             )
     return fn
 
+
+R = TypeVar("R")
 
 #: What wraps a function in a class: decorated from outside, it is the function within that is decorated.
 METHOD_WRAPPERS: Any = (classmethod, staticmethod)
@@ -38,6 +50,20 @@ METHOD_WRAPPERS: Any = (classmethod, staticmethod)
 def is_async(fn: Callable[..., Any]) -> bool:
     """Whether calling `fn` gives a coroutine: also for a partial, and for an object whose ``__call__`` is `async`."""
     return any(inspect.iscoroutinefunction(target) for target in _targets(fn))
+
+
+def may_return_coroutine(fn: Callable[..., Any]) -> bool:
+    """Whether a plain function looks as if it gave back a coroutine: it wraps a coroutine function, or is a lambda."""
+    inner = inspect.unwrap(fn)
+    return getattr(fn, "__name__", "") == "<lambda>" or (inner is not fn and is_async(inner))
+
+
+def not_a_coroutine(value: R, advice: str) -> R:
+    """`value`, unless it is a coroutine: then nothing was awaited, and so nothing guarded."""
+    if isinstance(value, CoroutineType):
+        value.close()
+        raise TypeError(f"the function returned a coroutine, so nothing was awaited: {advice}")
+    return value
 
 
 def name_of_function(fn: Any) -> str:

@@ -28,6 +28,8 @@ class GiveUpReason(StrEnum):
     """The retry budget is spent."""
     STOP = "stop"
     """Something live ended the work: a lease was lost, a shutdown began."""
+    CANCELLED = "cancelled"
+    """The call was cut off from outside: its task was cancelled, or the program interrupted."""
     POLICY = "policy"
     """The policy itself failed: its classifier or its backoff raised, or returned nonsense."""
 

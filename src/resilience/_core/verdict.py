@@ -7,11 +7,14 @@ lost, so trying again is safe only where doing it twice is. Anything else is *pe
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 from attrs import field, frozen
 
 from resilience._core import checks
+from resilience.errors import ConfigError
+from resilience.typing import Seconds
 
 
 __all__ = ["Verdict", "VerdictKind"]
@@ -28,8 +31,16 @@ class VerdictKind(StrEnum):
     """Not worth trying again."""
 
 
-def _hint(value: float | None) -> float | None:
-    return None if value is None else checks.seconds("after", value, zero=True)
+def _kind(value: VerdictKind | str) -> VerdictKind:
+    if isinstance(value, VerdictKind):
+        return value
+    if value in VerdictKind.__members__.values():
+        return VerdictKind(value)
+    raise ConfigError("kind", value, "one of 'transient', 'unsure' and 'permanent'")
+
+
+def _hint(value: Seconds | None) -> float | None:
+    return None if value is None else checks.seconds("after", value, zero=True, longest=math.inf)
 
 
 @frozen
@@ -43,18 +54,18 @@ class Verdict:
         reason: Which rule decided, for people; may be empty.
     """
 
-    kind: VerdictKind
+    kind: VerdictKind = field(converter=_kind)
     after: float | None = field(default=None, converter=_hint)
     throttled: bool = False
     reason: str = ""
 
     @classmethod
-    def transient(cls, after: float | None = None, *, throttled: bool = False, reason: str = "") -> Verdict:
+    def transient(cls, after: Seconds | None = None, *, throttled: bool = False, reason: str = "") -> Verdict:
         """Worth trying again, and certainly not applied."""
         return cls(VerdictKind.TRANSIENT, after, throttled, reason)
 
     @classmethod
-    def unsure(cls, after: float | None = None, *, throttled: bool = False, reason: str = "") -> Verdict:
+    def unsure(cls, after: Seconds | None = None, *, throttled: bool = False, reason: str = "") -> Verdict:
         """Worth trying again, but it may already have been applied."""
         return cls(VerdictKind.UNSURE, after, throttled, reason)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
 
-__all__ = ["Timer", "arm", "in_task", "sleep", "wait_stopped"]
+__all__ = ["Timer", "arm", "checkpoint", "current_task", "sleep", "wait_stopped"]
 
 
 class Timer(Protocol):
@@ -78,12 +78,13 @@ class TrioTimer:
 
 
 def _asyncio_task() -> asyncio.Task[object] | None:
-    library = sys.modules.get("asyncio")
-    if library is None:
+    # By attribute: while another thread imports asyncio, `sys.modules` holds a module that is not finished.
+    ask = getattr(sys.modules.get("asyncio"), "current_task", None)
+    if ask is None:
         return None
     try:
         # Not just "is a loop running?": trio as a guest of asyncio has one, but is in no task of it.
-        task: asyncio.Task[object] | None = library.current_task()
+        task: asyncio.Task[object] | None = ask()
     except RuntimeError:
         return None
     return task
@@ -92,21 +93,37 @@ def _asyncio_task() -> asyncio.Task[object] | None:
 def _trio() -> Any:
     """The trio library, if it runs this code; else None. Untyped, since it may not be installed."""
     library = sys.modules.get("trio")
-    return library if library is not None and library.lowlevel.in_trio_task() else None
+    asks = getattr(getattr(library, "lowlevel", None), "in_trio_task", None)
+    return library if asks is not None and asks() else None
 
 
-def in_task() -> bool:
-    """Whether this code runs in a task of asyncio or trio."""
-    return _asyncio_task() is not None or _trio() is not None
+def current_task() -> object | None:
+    """The task of asyncio or trio that runs this code; None where there is none, and so nothing that can be cancelled."""
+    task = _asyncio_task()
+    if task is not None:
+        return task
+    library = _trio()
+    return None if library is None else library.lowlevel.current_task()
 
 
 def arm(delay: float) -> Timer | None:
-    """Start a timer over the task we are in; None where there is no task, and so nothing that could be cancelled."""
+    """Start a timer over the task we are in; None where there is no task."""
     task = _asyncio_task()
     if task is not None:
         return AsyncioTimer(task, delay)
     library = _trio()
     return None if library is None else TrioTimer(library, delay)
+
+
+async def checkpoint() -> None:
+    """Let the other tasks have their turn, and a cancellation come in, without waiting."""
+    library = _trio()
+    if library is not None:
+        await library.lowlevel.checkpoint()
+    else:
+        import asyncio  # noqa: PLC0415
+
+        await asyncio.sleep(0)
 
 
 async def sleep(seconds: float) -> None:

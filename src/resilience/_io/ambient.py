@@ -36,6 +36,7 @@ class Scope(NamedTuple):
         name: Which deadline, for people.
         stops: What else may end the work.
         entry: What entered it, to find it again on leaving; None where nothing need be found.
+        task: The task whose timer enforces it. A task that merely inherited the Scope is not cancelled by it.
     """
 
     at: float
@@ -43,6 +44,7 @@ class Scope(NamedTuple):
     name: str | None
     stops: tuple[Stop, ...]
     entry: object = None
+    task: object = None
 
     def __str__(self) -> str:
         named = f"the deadline {self.name!r}" if self.name else "the deadline"

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from resilience._io import aio, world
 from resilience._io.ambient import Scope, enter_scope, leave_scope, new_scope, scope_now, watching
 from resilience._io.call import Call, Plan
-from resilience._io.stay import Stay
+from resilience._io.stay import Stay, covered
 
 
 __all__ = ["aattempting", "apause", "arun", "attempting", "begin", "pause", "run"]
@@ -69,6 +69,7 @@ def begin(plan: Plan, name: str) -> Call:
 def _limited(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
     """`attempting` for a policy that must know of a call before it fails."""
     budget, limit, refuses = plan.budget, plan.first_limit, plan.refuses
+    limit_name = f"{name}: {plan.first_limit_name}"
 
     def call_limited(*args: P.args, **kwargs: P.kwargs) -> R:
         started, outer = world.current.monotonic(), scope_now()
@@ -79,7 +80,7 @@ def _limited(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
             if limit is None or started + limit >= outer.at:
                 value = fn(*args, **kwargs)
             else:
-                token = enter_scope(new_scope(Scope, (started + limit, limit, name, outer.stops, None)))
+                token = enter_scope(new_scope(Scope, (started + limit, limit, limit_name, outer.stops, None)))
                 try:
                     value = fn(*args, **kwargs)
                 finally:
@@ -102,6 +103,7 @@ def _limited(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
 def _alimited(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
     """`_limited` for coroutine functions; a timer ends an attempt that overruns."""
     budget, limit, refuses = plan.budget, plan.first_limit, plan.refuses
+    limit_name = f"{name}: {plan.first_limit_name}"
 
     async def call_limited(*args: P.args, **kwargs: P.kwargs) -> R:
         started, outer = world.current.monotonic(), scope_now()
@@ -110,11 +112,13 @@ def _alimited(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[
                 budget.counts.call(started)
         value = cast("R", None)  # for type checkers: a block that was cut short is left by the `raise` below it
         try:
-            if limit is None or started + limit >= outer.at:
+            scope = outer
+            if limit is not None and started + limit < outer.at:
+                scope = Scope(started + limit, limit, limit_name, outer.stops)
+            if limit is None or (scope is outer and covered(outer)):
                 value = await fn(*args, **kwargs)
             else:
-                scope = Scope(started + limit, limit, name, outer.stops)
-                with Stay(scope, limit) as stay:
+                with Stay(scope, outer) as stay:
                     value = await fn(*args, **kwargs)
                 if stay.overran:
                     raise scope.error() from stay.take_cause()
@@ -158,6 +162,9 @@ def run(call: Call, fn: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping
             else:
                 if call.succeeded(value):
                     return value
+    except BaseException as cut:
+        call.cut_off(cut)
+        raise
     finally:
         call.held = None
 
@@ -171,11 +178,11 @@ async def arun(call: Call, fn: Callable[..., Awaitable[R]], args: tuple[Any, ...
             if call.delay is not None and not await apause(call):
                 raise call.cut_short()
             try:
-                scope = call.scope_of_attempt() if scoped else None
-                if scope is None:
+                scope = (call.scope_of_attempt() or call.outer) if scoped else None
+                if scope is None or (scope is call.outer and covered(scope)):
                     value = await fn(*args, **kwargs)
                 else:
-                    with Stay(scope, scope.remaining) as stay:
+                    with Stay(scope, call.outer) as stay:
                         value = await fn(*args, **kwargs)
                     if stay.overran:
                         raise scope.error() from stay.take_cause()
@@ -188,7 +195,7 @@ async def arun(call: Call, fn: Callable[..., Awaitable[R]], args: tuple[Any, ...
                 if call.succeeded(value):
                     return value
     except BaseException as cut:
-        call.trail(cut)
+        call.cut_off(cut)
         raise
     finally:
         call.held = None
@@ -217,4 +224,6 @@ async def apause(call: Call) -> bool:
             await aio.wait_stopped(stops, delay)
         else:
             await aio.sleep(delay)
+    else:
+        await aio.checkpoint()  # a quick failure tried again at once must not keep the event loop for itself
     return not call.limited or call.may_begin()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from weakref import WeakSet
 
 from resilience._core import checks
@@ -12,7 +14,7 @@ from resilience.errors import ConfigError
 from resilience.typing import Seconds
 
 
-__all__ = ["RetryBudget", "checked_budget"]
+__all__ = ["RetryBudget", "checked_budget", "fresh_counts"]
 
 
 #: Seconds; below that, a slot of the window would be shorter than the clock can tell.
@@ -51,8 +53,8 @@ class RetryBudget:
     ratio: float
     at_least: int
     window: float
-    lock: threading.Lock
-    """Held while `counts` is used; the calls of every policy that shares the budget take it."""
+    lock: threading.RLock
+    """Held while `counts` is used. Re-entrant: a signal handler that retries may interrupt its own thread in here."""
     counts: Window
 
     def __init__(self, ratio: float = 0.1, *, at_least: int = 3, window: Seconds = 10.0) -> None:
@@ -61,12 +63,16 @@ class RetryBudget:
         self.window = checks.seconds("window", window)
         if self.window < _SHORTEST_WINDOW:
             raise ConfigError("window", window, f"at least {_SHORTEST_WINDOW:g} s")
-        self.lock = threading.Lock()
-        self.counts = Window(self.ratio, at_least, self.window)
+        self.lock = threading.RLock()
+        self.clear()
         _living.add(self)
 
     def __repr__(self) -> str:
         return f"RetryBudget(ratio={self.ratio:g}, at_least={self.at_least}, window={self.window:g})"
+
+    def clear(self) -> None:
+        """Forget every call and every retry."""
+        self.counts = Window(self.ratio, self.at_least, self.window)
 
     def spend(self, now: float) -> bool:
         """Take one retry, if there is one left; a policy does this by itself."""
@@ -87,11 +93,25 @@ def checked_budget(value: RetryBudget | None) -> RetryBudget | None:
 _living: WeakSet[RetryBudget] = WeakSet()
 
 
+@contextmanager
+def fresh_counts() -> Generator[None]:
+    """Let every budget start empty in the block, and have its own counts back after it: for a block on another clock."""
+    before = {budget: budget.counts for budget in _living}
+    for budget in before:
+        budget.clear()
+    try:
+        yield
+    finally:
+        for budget in list(_living):
+            budget.clear()
+        for budget, counts in before.items():
+            budget.counts = counts
+
+
 def _free_locks() -> None:
     """In a forked child: whoever held a lock is a thread of the parent's, which the child does not have."""
     for budget in list(_living):
-        if budget.lock.locked():
-            budget.lock.release()
+        budget.lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -46,6 +46,7 @@ class Plan:
         hooks: Who is told.
         plain: Whether nothing need be known before the first failure: a call that succeeds then costs one `try`.
         first_limit: Seconds that the first attempt has, before what is around the call is asked; None for no limit.
+        first_limit_name: Which of the two limits that is.
     """
 
     rules: Rules
@@ -57,10 +58,12 @@ class Plan:
     hooks: tuple[Hook, ...]
     plain: bool = field(init=False)
     first_limit: float | None = field(init=False)
+    first_limit_name: str = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         limits = [limit for limit in (self.within, self.attempt_timeout) if limit is not None]
         object.__setattr__(self, "first_limit", min(limits, default=None))
+        object.__setattr__(self, "first_limit_name", "within" if self.first_limit == self.within else "attempt_timeout")
         object.__setattr__(self, "plain", not limits and self.budget is None and self.refuses is None)
 
 
@@ -158,10 +161,10 @@ class Call(Course):
             return None
         within, timeout = plan.within, plan.attempt_timeout
         if timeout is None or (within is not None and self.started + within <= world.current.monotonic() + timeout):
-            limit, at = within, self.started + (within or 0.0)
+            limit, at, which = within, self.started + (within or 0.0), "within"
         else:
-            limit, at = timeout, world.current.monotonic() + timeout
-        return Scope(at, limit, self.name, outer.stops) if at < outer.at else None
+            limit, at, which = timeout, world.current.monotonic() + timeout, "attempt_timeout"
+        return Scope(at, limit, f"{self.name}: {which}", outer.stops) if at < outer.at else None
 
     def may_begin(self) -> bool:
         """Whether, after a wait, the next attempt may begin: no stop has ended the work, no deadline has passed."""
@@ -189,10 +192,17 @@ class Call(Course):
             return error.with_traceback(tb.tb_next)  # raised again from the very frame that this entry names
         return error
 
-    def trail(self, cut: BaseException) -> None:
-        """The call is being cut off: leave the last real error as context, for the deadline that may have done it."""
-        if cut.__context__ is None and cut is not self.held:
+    def cut_off(self, cut: BaseException) -> None:
+        """The call is being left by `cut`, which may be no error of its own: a cancellation, an interrupt.
+
+        Then that is told, and the last real error left as its context, for the deadline that may have done it.
+        """
+        if isinstance(cut, Exception):
+            return
+        if cut.__context__ is None:
             cut.__context__ = self.held
+        self.held = None
+        self._tell_end(GiveUp(GiveUpReason.CANCELLED, f"cut off by {text_of(cut)}"), cut, self._elapsed())
 
     def _elapsed(self) -> float:
         return world.current.monotonic() - self.started
@@ -244,18 +254,22 @@ class Call(Course):
             # When a plain policy's call began nobody knows: the clock was first read after its first failure.
             since = " from the first failure" if self.plan.plain else ""
             _note(error, self.note(self.name, elapsed, since, ending), f"{self.name}: gave up after ")
-        if self._heard:
-            from resilience._core.events import GaveUp  # noqa: PLC0415
+        self._tell_end(ending, error, elapsed)
 
-            event = GaveUp(
-                name=self.name,
-                attempt=self.attempt,
-                elapsed=elapsed,
-                reason=ending.reason,
-                detail=ending.detail,
-                error=error,
-            )
-            emit.emit(self.plan.hooks, event)
+    def _tell_end(self, ending: GiveUp, error: BaseException | None, elapsed: float) -> None:
+        if not self._heard:
+            return
+        from resilience._core.events import GaveUp  # noqa: PLC0415
+
+        event = GaveUp(
+            name=self.name,
+            attempt=self.attempt,
+            elapsed=elapsed,
+            reason=ending.reason,
+            detail=ending.detail,
+            error=error,
+        )
+        emit.emit(self.plan.hooks, event)
 
 
 def _note(error: Exception, note: str, start: str) -> None:

@@ -2,58 +2,79 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from contextvars import Token
 from typing import TYPE_CHECKING, Self
 
-from resilience._io import aio
+from resilience._io import aio, world
 from resilience._io.ambient import Scope, enter_scope, leave_scope
 
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Stay", "last_real_error"]
+__all__ = ["Stay", "covered", "last_real_error"]
+
+#: Contexts can be made to run in a circle.
+_DEEPEST = 100
 
 
 class Stay:
     """One block's time inside `scope`; enter it once.
 
+    A timer is armed where the block runs in a task and no timer of that same task ends it as early or earlier. (The
+    timer of the task that this one inherited its Scope from cancels that one, not this.)
+
     After the block, `overran` says whether this stay's own timer cut it short: the cancellation is then swallowed, and
     whoever made the stay raises ``scope.error()`` in its place, from `take_cause`.
 
     Args:
-        scope: What the block lives in.
-        left: Seconds until its deadline, for the timer; None for no timer, where the deadline is that of an outer stay.
+        scope: What the block lives in; `outer` itself, where that is the tighter one.
+        outer: What is around the block.
     """
 
-    __slots__ = ("_cause", "_left", "_timer", "_token", "overran", "scope")
+    __slots__ = ("_before", "_cause", "_outer", "_timer", "_token", "overran", "scope")
 
     _token: Token[Scope]
     _timer: aio.Timer | None
 
-    def __init__(self, scope: Scope, left: float | None) -> None:
+    def __init__(self, scope: Scope, outer: Scope) -> None:
         self.scope = scope
         self.overran = False
+        self._outer = outer
         self._cause: Exception | None = None
-        self._left = left
+        self._before: BaseException | None = None
 
     def __enter__(self) -> Self:
-        left = self._left
-        self._timer = None if left is None else aio.arm(left)
-        self._token = enter_scope(self.scope)
+        scope, outer = self.scope, self._outer
+        task = None if scope.at == math.inf else aio.current_task()
+        if task is None or (outer.task is task and outer.at <= scope.at):
+            self._timer = None
+        else:
+            self._timer = aio.arm(scope.at - world.current.monotonic())
+            self._before = sys.exception()
+        self._token = enter_scope(scope if scope.task is task else scope._replace(task=task))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
-        # The timer first: whatever else goes wrong, it must not cancel a task that is no longer in the block.
-        timer, self._timer = self._timer, None
-        self.overran = timer is not None and timer.disarm(kind, error, tb)
         try:
-            leave_scope(self._token)
-        except ValueError:
-            raise RuntimeError("a deadline must be left in the task or thread that entered it") from None
-        if self.overran:
-            self._cause = last_real_error(error)
+            self.disarm(kind, error, tb)
+        finally:
+            # Also where trio raises what is left of a group: a Scope that outlives its block would end innocent work.
+            try:
+                leave_scope(self._token)
+            except ValueError:
+                raise RuntimeError("a deadline must be left in the task or thread that entered it") from None
         return self.overran
+
+    def disarm(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Stop the timer, if there is one, and settle whether it was what cut the block short."""
+        timer, self._timer = self._timer, None
+        before, self._before = self._before, None
+        self.overran = timer is not None and timer.disarm(kind, error, tb)
+        if self.overran:
+            self._cause = last_real_error(error, before)
 
     def take_cause(self) -> Exception | None:
         """The last real error before the block was cut short, if any: given away, not kept.
@@ -64,10 +85,20 @@ class Stay:
         return cause
 
 
-def last_real_error(cut: BaseException | None) -> Exception | None:
-    """What the cancelled work was recovering from: a retry leaves its last error as the cancellation's context."""
+def covered(outer: Scope) -> bool:
+    """Whether a block that is no tighter than `outer` needs no stay of its own: a timer of this very task ends it."""
+    return outer.at == math.inf or outer.task is aio.current_task()
+
+
+def last_real_error(cut: BaseException | None, before: BaseException | None = None) -> Exception | None:
+    """What the cancelled work was recovering from: a retry leaves its last error as the cancellation's context.
+
+    Args:
+        cut: What left the block.
+        before: What was being handled when the block began: older than the block, so no cause of its end.
+    """
     seen = 0
-    while cut is not None and seen < 100:  # contexts can be made to run in a circle  # noqa: PLR2004
+    while cut is not None and cut is not before and seen < _DEEPEST:
         if isinstance(cut, Exception):
             return cut
         cut = cut.__context__

@@ -81,7 +81,8 @@ def swapped(world: World) -> Generator[World]:
     try:
         yield world
     finally:
-        current = before
+        # What was observed from inside the block on stays observed.
+        current = before if current.observers == world.observers else evolve(before, observers=current.observers)
 
 
 def observing(*observers: Hook) -> None:

@@ -7,6 +7,7 @@ raises is logged and does no other harm.
 
 from __future__ import annotations
 
+from resilience._core import checks
 from resilience._core.events import Event, GaveUp, Recovered, RetryScheduled
 from resilience._core.giveup import GiveUpReason
 from resilience._io.world import observing
@@ -26,4 +27,4 @@ def observe(*observers: Hook) -> None:
     >>> observe(heard.append)
     >>> observe()
     """
-    observing(*observers)
+    observing(*checks.hooks(observers))

@@ -95,7 +95,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         hold = self.virtual.hold()
         hold.__enter__()
         self._holds.add(hold)
-        future = super().run_in_executor(executor, func, *args)
+        try:
+            future = super().run_in_executor(executor, func, *args)
+        except BaseException:
+            self._let_go(hold)
+            raise
         future.add_done_callback(lambda _: self._let_go(hold))
         return future
 

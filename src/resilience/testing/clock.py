@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from resilience._core import checks
 from resilience._io import world
+from resilience._io.budget import fresh_counts
 from resilience.testing._loop import VirtualDeadlock, VirtualLoop
 from resilience.typing import Seconds
 
@@ -112,7 +113,7 @@ class VirtualClock:
 
     def advance(self, seconds: Seconds) -> None:
         """Let time pass, without recording it as a wait."""
-        plain = checks.seconds("seconds", seconds, zero=True)
+        plain = checks.seconds("seconds", seconds, zero=True, longest=math.inf)
         with self._lock:
             if self._trio is None:
                 self._now += plain
@@ -175,7 +176,7 @@ class VirtualClock:
 def virtual_time(*, seed: int = 0) -> Generator[VirtualClock]:
     """Let the whole library run on a fresh `VirtualClock` for the length of the block, in every thread.
 
-    Functions decorated before are included. Jitter is drawn from a generator with this seed, so a test that
+    Functions decorated before are included; a `RetryBudget` starts empty, and has its counts back afterwards. Jitter is drawn from a generator with this seed, so a test that
     passes once passes always.
 
     Args:
@@ -191,5 +192,6 @@ def virtual_time(*, seed: int = 0) -> Generator[VirtualClock]:
     2
     """
     clock = VirtualClock()
-    with world.swapped(world.World(clock=clock, rng=random.Random(seed), observers=world.current.observers)):
+    other = world.World(clock=clock, rng=random.Random(seed), observers=world.current.observers)
+    with world.swapped(other), fresh_counts():
         yield clock

@@ -25,12 +25,12 @@ def _numbers(*names: str) -> frozenset[int]:
 
 #: The call was refused before it had any effect: nobody there, no local port free, a resource used up or busy.
 ERRNO_TRANSIENT = _numbers(
-    *("ECONNREFUSED", "EADDRNOTAVAIL", "EAGAIN", "EWOULDBLOCK", "EINTR", "EBUSY", "ETXTBSY"),
-    *("EDEADLK", "ENOLCK", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"),
+    *("ECONNREFUSED", "EADDRNOTAVAIL", "EINTR", "EBUSY", "ETXTBSY", "EDEADLK", "ENOLCK", "EMFILE", "ENFILE"),
 )
-#: The connection broke or went silent: what was sent may have been done.
+#: The connection broke, went silent or got stuck: what was sent may have been done.
 ERRNO_UNSURE = _numbers(
     *("ECONNRESET", "ECONNABORTED", "EPIPE", "ESHUTDOWN", "ETIMEDOUT"),
+    *("EAGAIN", "EWOULDBLOCK", "ENOBUFS", "ENOMEM"),  # in the middle of an exchange, as well as before it
     *("ENETDOWN", "ENETUNREACH", "ENETRESET", "EHOSTDOWN", "EHOSTUNREACH", "ESTALE"),
 )
 #: `sqlite_errorcode`, primary part: the statement was refused whole (sqlite.org/rescode.html).
