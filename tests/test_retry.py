@@ -26,6 +26,7 @@ from resilience import (
     SequenceBackoff,
     Verdict,
     current_deadline,
+    deadline,
     retry,
     transient,
 )
@@ -894,3 +895,35 @@ def test_the_signature_of_a_policy_is_that_of_its_call() -> None:
     """`help(retry)` shows the options; an instance, which is called with a function, does not."""
     assert "attempts" in inspect.signature(retry).parameters
     assert "attempts" not in inspect.signature(retry(on=OSError)).parameters
+
+
+def test_a_cancellation_that_has_a_past_of_its_own_keeps_it() -> None:
+    """The last real error is left as context only where there is none: nothing is overwritten."""
+
+    async def fail() -> None:
+        if not tried:
+            tried.append(1)
+            raise OSError("first")
+        try:
+            raise KeyError("its own")
+        except KeyError:
+            raise asyncio.CancelledError from None
+
+    tried: list[int] = []
+    with virtual_time() as clock, pytest.raises(asyncio.CancelledError) as raised:
+        clock.run_async(retry(on=OSError).acall(fail))
+    assert isinstance(raised.value.__context__, KeyError)
+
+
+def test_a_first_attempt_under_an_inherited_deadline_and_a_later_one_without_a_limit_of_its_own() -> None:
+    """A limit looser than what is around the call adds nothing to any attempt."""
+    seen: list[float | None] = []
+
+    def look() -> None:
+        found = current_deadline()
+        seen.append(found.limit if found else None)
+        raise OSError("x")
+
+    with virtual_time(), deadline(3), pytest.raises(OSError, match="x"):
+        retry(on=OSError, within=50, attempts=2, backoff=ConstantBackoff(1)).call(look)
+    assert seen == [3.0, 3.0]

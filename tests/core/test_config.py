@@ -246,3 +246,9 @@ def test_nothing_set_sets_nothing() -> None:
 def test_what_is_no_mapping_is_refused_by_name(config: Any) -> None:
     with pytest.raises(ConfigError, match="config must be a mapping"):
         options_of(config)
+
+
+@pytest.mark.parametrize("key", ["on", "budget", "hooks", "retry_result", "backoff"])
+def test_what_only_code_can_give_is_no_setting(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key} is given in code"):
+        options_of({key: 1})

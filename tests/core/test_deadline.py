@@ -224,3 +224,9 @@ def test_a_moment_of_absurd_length_is_refused_or_finite() -> None:
     except ConfigError:
         return
     assert math.isfinite(moment.at)
+
+
+@pytest.mark.parametrize("headers", [None, "abc", [1], [("a", "b", "c")]])
+def test_what_are_no_headers_is_refused_by_name(headers: Any) -> None:
+    with pytest.raises(ConfigError, match="headers must be a mapping, or pairs"):
+        limit_in(headers)

@@ -155,10 +155,8 @@ class Call(Course):
         return RetriesExhaustedError(self.name, self.attempt, self._elapsed(), self._ending.reason.value)
 
     def scope_of_attempt(self) -> Scope | None:
-        """The Scope the next attempt lives in; None where it is the one around the call."""
+        """The Scope of the next attempt of a policy with limits; None where it is the one around the call."""
         plan, outer = self.plan, self.outer
-        if plan.first_limit is None:
-            return None
         within, timeout = plan.within, plan.attempt_timeout
         if timeout is None or (within is not None and self.started + within <= world.current.monotonic() + timeout):
             limit, at, which = within, self.started + (within or 0.0), "within"
