@@ -41,14 +41,13 @@ class Attempt:
     3
     """
 
-    __slots__ = ("_call", "_failed", "_name", "_plan", "_stay", "number")
+    __slots__ = ("_call", "_failed", "_plan", "_stay", "number")
 
     number: int
 
-    def __init__(self, plan: Plan, name: str | None) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.number = 0
         self._plan = plan
-        self._name = name
         self._call: Call | None = None
         self._failed: bool | None = None  # of the round just gone: None as long as its block was not entered
 
@@ -116,7 +115,7 @@ class Attempt:
         if call is None:
             if plan.refuses is not None:
                 raise TypeError("retry_result judges a returned value, and a block has none: use call() or decorate")
-            self._call = call = begin(plan, self._name or _NAMELESS)
+            self._call = call = begin(plan, self._plan.name or _NAMELESS)
         scope = call.scope_of_attempt() if plan.first_limit is not None else None
         if scope is None and plan.first_limit is not None and not covered(call.outer):
             scope = call.outer
@@ -139,7 +138,9 @@ class Attempt:
                 return self._overran(stay)
         if isinstance(error, Exception):
             if call is None:
-                self._call = call = Call(self._plan, self._name or _NAMELESS, world.current.monotonic(), scope_now())
+                self._call = call = Call(
+                    self._plan, self._plan.name or _NAMELESS, world.current.monotonic(), scope_now()
+                )
                 self._stay = None
             self._failed = call.failed(error)
             if not self._failed and call.wraps:

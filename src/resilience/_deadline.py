@@ -23,7 +23,7 @@ from attrs import field, frozen
 from resilience._core import checks
 from resilience._core.functions import METHOD_WRAPPERS, checked, is_async, name_of_function
 from resilience._io import emit, world
-from resilience._io.ambient import UNBOUNDED, Scope, enter_scope, leave_scope, scope_now
+from resilience._io.ambient import UNBOUNDED, Scope, enter_scope, leave_scope, new_scope, scope_now
 from resilience._io.stay import Stay, covered
 from resilience._moment import Deadline
 from resilience.errors import ConfigError
@@ -106,7 +106,7 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
         outer, now = scope_now(), world.current.monotonic()
         scope = self._scope(outer, now, self.name)
         entry = _Entry(self)
-        entered = scope._replace(entry=entry)
+        entered = new_scope(Scope, (scope.at, scope.limit, scope.name, scope.stops, entry, scope.task))
         entry.stay = Stay(entered, outer)
         entry.stay.__enter__()
         self._stays.add(entry.stay)
@@ -263,7 +263,7 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
         from resilience._io.host import boot_moment  # noqa: PLC0415
 
         text = (os.environ if environ is None else environ).get(ENVIRON)
-        if text is None:
+        if not text:
             return cls._bounded(None, at_most, name)
         left = BootMoment.parse(text).left(boot_moment())
         if left is None:

@@ -164,6 +164,7 @@ class RetryPolicy:
         # Frozen: the one place that sets anything. What is set is plain (seconds, a tuple of hooks) and right.
         known: dict[type, Verdict] = {}
         plan = Plan(
+            name=None if name is None else checks.text("name", name),
             rules=Rules(
                 judge=judge_of(on, TABLES, known),
                 known=known,
@@ -194,7 +195,7 @@ class RetryPolicy:
             "retry_result": retry_result,
             "max_hint": plan.rules.max_hint,
             "wrap": wrap,
-            "name": None if name is None else checks.text("name", name),
+            "name": plan.name,
             "hooks": plan.hooks,
             "_plan": plan,
         }
@@ -256,11 +257,11 @@ class RetryPolicy:
 
     def __iter__(self) -> Attempt:
         """A fresh loop: ``for attempt in policy: with attempt: …``."""
-        return Attempt(self._plan, self.name)
+        return Attempt(self._plan)
 
     def __aiter__(self) -> Attempt:
         """A fresh loop: ``async for attempt in policy: with attempt: …``."""
-        return Attempt(self._plan, self.name)
+        return Attempt(self._plan)
 
     # -- the value ---------------------------------------------------------------------------------------------------
 

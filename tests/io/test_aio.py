@@ -45,7 +45,6 @@ def test_in_task(colour: Any) -> None:
         return aio.current_task() is not None
 
     assert aio.current_task() is None
-    assert aio.arm(1) is None
     assert colour.run(scenario) is (colour.name != "sync")
 
 
@@ -73,7 +72,7 @@ def test_trio_as_a_guest_of_asyncio_is_trio() -> None:
     found: list[Any] = []
 
     async def guest() -> None:
-        timer = aio.arm(50)
+        timer = aio.arm(aio.current_task(), 50)
         found.append(type(timer).__name__)
         assert timer is not None
         timer.disarm(None, None, None)
@@ -192,7 +191,7 @@ def test_a_stop_that_cannot_be_watched_leaves_no_watch_behind(run: Any) -> None:
 
 def test_timer_that_does_not_fire(run: Any) -> None:
     async def scenario(sleep: Any) -> bool:
-        timer = aio.arm(5)
+        timer = aio.arm(aio.current_task(), 5)
         assert timer is not None
         await sleep(1)
         return timer.disarm(None, None, None)
@@ -202,7 +201,7 @@ def test_timer_that_does_not_fire(run: Any) -> None:
 
 def test_timer_that_fires(run: Any) -> None:
     async def scenario(sleep: Any) -> bool:
-        timer = aio.arm(1)
+        timer = aio.arm(aio.current_task(), 1)
         assert timer is not None
         try:
             await sleep(5)
@@ -223,7 +222,7 @@ def test_timer_that_fires_in_a_body_with_another_end() -> None:
         assert task is not None
         found: list[object] = []
         for error in (None, KeyError("k")):
-            timer = aio.arm(1)
+            timer = aio.arm(aio.current_task(), 1)
             assert timer is not None
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.sleep(5)
@@ -241,7 +240,7 @@ def test_timer_that_fires_beside_anothers_cancel() -> None:
     async def scenario() -> tuple[bool, int]:
         task = asyncio.current_task()
         assert task is not None
-        timer = aio.arm(1)
+        timer = aio.arm(aio.current_task(), 1)
         assert timer is not None
         asyncio.get_running_loop().call_later(1, task.cancel)
         try:

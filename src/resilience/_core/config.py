@@ -43,7 +43,14 @@ _OPTION = {
 #: What only code can give.
 _IN_CODE = frozenset({"on", "backoff", "budget", "retry_result", "hooks"})
 #: What other libraries call an option of ours.
-_OTHERS_SAY = {"timeout": "within", "tries": "attempts", "retry_on": "on", "wait": "backoff", "stop": "attempts"}
+_OTHERS_SAY = {
+    "timeout": "within",
+    "tries": "attempts",
+    "retries": "attempts",
+    "retry_on": "on",
+    "wait": "backoff",
+    "stop": "attempts",
+}
 _DURATIONS = frozenset({"within", "attempt_timeout", "initial", "cap", "max_hint", "delays"})
 _FLAGS = frozenset({"idempotent", "wrap"})
 _TEXTS = frozenset({"name", "jitter"})

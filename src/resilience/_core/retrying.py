@@ -168,17 +168,18 @@ class Course:
         earlier = self._said
         if self._parts > REMEMBERED:
             earlier = f"{earlier} | and {self._parts - REMEMBERED} more"
-        said = (
+        return (
             f"{name}: gave up after {attempt} attempts in {elapsed:.2f} s{since}: {ending.detail}; earlier: {earlier}"
         )
-        return said if said.isprintable() else _escaped(said)
 
     def _turn(self, text: str) -> None:
         """Another error than the last one: say that one, with its count, unless enough has been said."""
         if self._times:
             self._parts += 1
             if self._parts <= REMEMBERED:
-                last = self._last if self._times == 1 else f"{self._times} × {self._last}"
+                last = self._last if self._last.isprintable() else _escaped(self._last)
+                if self._times > 1:
+                    last = f"{self._times} × {last}"
                 self._said = f"{self._said} | {last}" if self._said else last
         self._last = text
         self._times = 1
@@ -208,7 +209,8 @@ def text_of(error: BaseException) -> str:
 
 def _text(error: BaseException) -> str:
     try:
-        text = f"{type(error).__name__}: {error}"
+        said = str(error)
+        text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     except Exception:  # a broken __str__ must not end the call that is being saved
         return f"{type(error).__name__} (its message cannot be read)"
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"

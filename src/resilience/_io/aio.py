@@ -106,13 +106,9 @@ def current_task() -> object | None:
     return None if library is None else library.lowlevel.current_task()
 
 
-def arm(delay: float) -> Timer | None:
-    """Start a timer over the task we are in; None where there is no task."""
-    task = _asyncio_task()
-    if task is not None:
-        return AsyncioTimer(task, delay)
-    library = _trio()
-    return None if library is None else TrioTimer(library, delay)
+def arm(task: Any, delay: float) -> Timer:
+    """Start a timer over the task that runs this code, as `current_task` gave it."""
+    return AsyncioTimer(task, delay) if hasattr(task, "uncancel") else TrioTimer(_trio(), delay)
 
 
 async def checkpoint() -> None:

@@ -93,7 +93,7 @@ class Scope(NamedTuple):
         return None if left == math.inf else left
 
 
-#: `Scope(…)` without the constructor that `NamedTuple` writes: half the cost, for the one place where that counts.
+#: `Scope(…)`, of all six fields in order, without the constructor that `NamedTuple` writes: half the cost.
 new_scope = cast("Callable[[type[Scope], tuple[object, ...]], Scope]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 
 #: Seconds; what an I/O call gets when a stop's moment has come but the stop has not ended the work yet.

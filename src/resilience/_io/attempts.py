@@ -80,7 +80,7 @@ def _limited(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
             if limit is None or started + limit >= outer.at:
                 value = fn(*args, **kwargs)
             else:
-                token = enter_scope(new_scope(Scope, (started + limit, limit, limit_name, outer.stops, None)))
+                token = enter_scope(new_scope(Scope, (started + limit, limit, limit_name, outer.stops, None, None)))
                 try:
                     value = fn(*args, **kwargs)
                 finally:
@@ -114,7 +114,7 @@ def _alimited(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[
         try:
             scope = outer
             if limit is not None and started + limit < outer.at:
-                scope = Scope(started + limit, limit, limit_name, outer.stops)
+                scope = new_scope(Scope, (started + limit, limit, limit_name, outer.stops, None, None))
             if limit is None or (scope is outer and covered(outer)):
                 value = await fn(*args, **kwargs)
             else:

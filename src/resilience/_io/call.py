@@ -37,6 +37,7 @@ class Plan:
     """What a policy comes down to, worked out once.
 
     Args:
+        name: The policy's name; None for that of what is retried.
         rules: What the brain needs.
         within: Seconds for all attempts and waits; None for no limit.
         attempt_timeout: Seconds for one attempt; None for no limit.
@@ -49,6 +50,7 @@ class Plan:
         first_limit_name: Which of the two limits that is.
     """
 
+    name: str | None
     rules: Rules
     within: float | None
     attempt_timeout: float | None
@@ -200,7 +202,8 @@ class Call(Course):
         if cut.__context__ is None:
             cut.__context__ = self.held
         self.held = None
-        self._tell_end(GiveUp(GiveUpReason.CANCELLED, f"cut off by {text_of(cut)}"), cut, self._elapsed())
+        if self.attempt > 1:
+            self._tell_end(GiveUp(GiveUpReason.CANCELLED, f"cut off by {text_of(cut)}"), cut, self._elapsed())
 
     def _elapsed(self) -> float:
         return world.current.monotonic() - self.started

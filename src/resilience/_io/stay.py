@@ -8,7 +8,7 @@ from contextvars import Token
 from typing import TYPE_CHECKING, Self
 
 from resilience._io import aio, world
-from resilience._io.ambient import Scope, enter_scope, leave_scope
+from resilience._io.ambient import Scope, enter_scope, leave_scope, new_scope
 
 
 if TYPE_CHECKING:
@@ -52,9 +52,11 @@ class Stay:
         if task is None or (outer.task is task and outer.at <= scope.at):
             self._timer = None
         else:
-            self._timer = aio.arm(scope.at - world.current.monotonic())
+            self._timer = aio.arm(task, scope.at - world.current.monotonic())
             self._before = sys.exception()
-        self._token = enter_scope(scope if scope.task is task else scope._replace(task=task))
+        if scope.task is not task:
+            scope = new_scope(Scope, (scope.at, scope.limit, scope.name, scope.stops, scope.entry, task))
+        self._token = enter_scope(scope)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
