@@ -61,11 +61,17 @@ class Attempt:
         return self
 
     def __next__(self) -> Self:
-        if self.number and not self._goes_on():
+        if self.number:
+            return self._again()
+        self.number = 1
+        return self
+
+    def _again(self) -> Self:
+        if not self._goes_on():
             raise StopIteration
         call = self._call
-        if call is not None and call.delay is not None:
-            if call.delay > 0 and aio.current_task() is not None:
+        if call is not None:
+            if call.delay and aio.current_task() is not None:
                 emit.warn("%s: a plain `for` blocks the event loop for %.3g s: use `async for`", call.name, call.delay)
             try:
                 begins = pause(call)

@@ -89,21 +89,19 @@ class Course:
         rules: What decides.
     """
 
-    __slots__ = ("_last", "_parts", "_said", "_times", "attempt", "rules", "verdict")
-
-    attempt: int
+    # Defaults of the class: what a call does not need it does not set.
+    attempt: int = 1
     """The attempt under way, or about to begin; from 1."""
     verdict: Verdict
     """On the last failure."""
+    # What the attempts failed with: the last text and how often in a row, and before it what is said already.
+    _last: str = ""
+    _times: int = 0
+    _said: str = ""
+    _parts: int = 0
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
-        self.attempt = 1
-        # What the attempts failed with: the last text and how often in a row, and before it what is said already.
-        self._last = ""
-        self._times = 0
-        self._said = ""
-        self._parts = 0
 
     def after_failure(
         self, error: Exception | None, now: float, until: Until | None, spend: Callable[[float], bool] | None
@@ -136,7 +134,8 @@ class Course:
                 delay = _on_top(verdict.after, rules.backoff, attempt, delay)
         except Exception as broken:  # the user's classifier or backoff: the caller's own error must still come out
             return GiveUp(GiveUpReason.POLICY, f"the policy itself failed with {text_of(broken)}")
-        delay = max(delay, rules.least_wait)
+        if delay < rules.least_wait:  # noqa: PLR1730  # `max` is a call
+            delay = rules.least_wait
         if until is not None and now + delay >= until.moment:
             left = until.moment - now
             fits_not = f"a wait of {delay:.2f} s does not fit into the {left:.2f} s left of {until.limit}"

@@ -118,7 +118,7 @@ def _alimited(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[
             if limit is None or (scope is outer and covered(outer)):
                 value = await fn(*args, **kwargs)
             else:
-                with Stay(scope, outer) as stay:
+                with Stay(scope, outer, limit if scope is not outer else None) as stay:
                     value = await fn(*args, **kwargs)
                 if stay.overran:
                     raise scope.error() from stay.take_cause()
@@ -142,7 +142,7 @@ def run(call: Call, fn: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping
     scoped = call.plan.first_limit is not None
     try:
         while True:
-            if call.delay is not None and not pause(call):
+            if (call.delay or call.limited) and not pause(call):
                 raise call.cut_short()
             try:
                 scope = call.scope_of_attempt() if scoped else None
@@ -156,12 +156,14 @@ def run(call: Call, fn: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping
                         leave_scope(token)
             except Exception as error:
                 if not call.failed(error):
-                    if call.wraps:
+                    if call.plan.wrap and call.wraps:
                         raise call.exhausted() from error
                     raise
             else:
                 if call.succeeded(value):
                     return value
+    except Exception:
+        raise
     except BaseException as cut:
         call.cut_off(cut)
         raise
@@ -188,12 +190,14 @@ async def arun(call: Call, fn: Callable[..., Awaitable[R]], args: tuple[Any, ...
                         raise scope.error() from stay.take_cause()
             except Exception as error:
                 if not call.failed(error):
-                    if call.wraps:
+                    if call.plan.wrap and call.wraps:
                         raise call.exhausted() from error
                     raise
             else:
                 if call.succeeded(value):
                     return value
+    except Exception:
+        raise
     except BaseException as cut:
         call.cut_off(cut)
         raise
@@ -203,7 +207,7 @@ async def arun(call: Call, fn: Callable[..., Awaitable[R]], args: tuple[Any, ...
 
 def pause(call: Call) -> bool:
     """Wait as long as the call says; whether the next attempt may begin."""
-    delay = call.delay or 0.0
+    delay = call.delay or 0.0  # none before the first attempt
     if delay > 0:  # `time.sleep(0)` is not free: 75 µs on Linux
         clock, stops = world.current.clock, call.outer.stops
         if stops:

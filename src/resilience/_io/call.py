@@ -91,7 +91,7 @@ class Call(Course):
     _ending: GiveUp
 
     def __init__(self, plan: Plan, name: str, started: float, outer: Scope) -> None:
-        Course.__init__(self, plan.rules)  # `super()` costs as much again
+        super().__init__(plan.rules)
         self.plan = plan
         self.name = name
         self.started = started
@@ -202,7 +202,7 @@ class Call(Course):
         if cut.__context__ is None:
             cut.__context__ = self.held
         self.held = None
-        if self.attempt > 1:
+        if self._heard and self.attempt > 1:
             self._tell_end(GiveUp(GiveUpReason.CANCELLED, f"cut off by {text_of(cut)}"), cut, self._elapsed())
 
     def _elapsed(self) -> float:
@@ -255,11 +255,10 @@ class Call(Course):
             # When a plain policy's call began nobody knows: the clock was first read after its first failure.
             since = " from the first failure" if self.plan.plain else ""
             _note(error, self.note(self.name, elapsed, since, ending), f"{self.name}: gave up after ")
-        self._tell_end(ending, error, elapsed)
+        if self._heard:
+            self._tell_end(ending, error, elapsed)
 
     def _tell_end(self, ending: GiveUp, error: BaseException | None, elapsed: float) -> None:
-        if not self._heard:
-            return
         from resilience._core.events import GaveUp  # noqa: PLC0415
 
         event = GaveUp(

@@ -25,7 +25,8 @@ _WARNING = 30
 
 def is_heard(hooks: tuple[Hook, ...]) -> bool:
     """Whether anyone would hear what a call with these hooks tells: a hook, an observer, or the log."""
-    return bool(hooks or world.current.observers) or _logger().isEnabledFor(_WARNING)
+    logger = _cached[0] if _cached else _logger()
+    return logger.isEnabledFor(_WARNING) or bool(hooks or world.current.observers)
 
 
 def emit(hooks: tuple[Hook, ...], event: Event) -> None:

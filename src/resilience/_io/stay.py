@@ -32,17 +32,19 @@ class Stay:
     Args:
         scope: What the block lives in; `outer` itself, where that is the tighter one.
         outer: What is around the block.
+        left: Seconds until the scope's deadline, where the caller has just worked them out.
     """
 
-    __slots__ = ("_before", "_cause", "_outer", "_timer", "_token", "overran", "scope")
+    __slots__ = ("_before", "_cause", "_left", "_outer", "_timer", "_token", "overran", "scope")
 
     _token: Token[Scope]
     _timer: aio.Timer | None
 
-    def __init__(self, scope: Scope, outer: Scope) -> None:
+    def __init__(self, scope: Scope, outer: Scope, left: float | None = None) -> None:
         self.scope = scope
         self.overran = False
         self._outer = outer
+        self._left = left
         self._cause: Exception | None = None
         self._before: BaseException | None = None
 
@@ -52,7 +54,8 @@ class Stay:
         if task is None or (outer.task is task and outer.at <= scope.at):
             self._timer = None
         else:
-            self._timer = aio.arm(task, scope.at - world.current.monotonic())
+            left = self._left
+            self._timer = aio.arm(task, scope.at - world.current.monotonic() if left is None else left)
             self._before = sys.exception()
         if scope.task is not task:
             scope = new_scope(Scope, (scope.at, scope.limit, scope.name, scope.stops, scope.entry, task))
