@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from resilience import (
     retry,
     transient,
 )
+from resilience._io.ambient import stopping
 from resilience.errors import DeadlineExceededError, RetriesExhaustedError
 from resilience.instrumentation import GaveUp, Recovered, RetryScheduled
 from resilience.testing import Script, virtual_time
@@ -377,3 +379,22 @@ def test_a_plain_for_that_blocks_an_event_loop_says_so(caplog: pytest.LogCapture
     with virtual_time() as clock:
         clock.run_async(scenario())
     assert [record.message for record in caplog.records if "async for" in record.message] != []
+
+
+def test_a_stop_that_cannot_be_watched_says_so_and_keeps_nothing() -> None:
+    """An error of the waiting itself comes out of the loop, and lets go of the last real one."""
+
+    class Broken:
+        at = math.inf
+
+        def error(self) -> None:
+            return None
+
+        def watch(self, wake: Callable[[], object], /) -> Callable[[], None]:
+            raise ValueError("not watchable")
+
+    policy = retry(on=OSError, backoff=ConstantBackoff(1))
+    with virtual_time(), stopping(Broken()), pytest.raises(ValueError, match="not watchable"):
+        for attempt in policy:
+            with attempt:
+                raise OSError("x")

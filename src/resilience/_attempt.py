@@ -67,19 +67,18 @@ class Attempt:
         return self
 
     def _again(self) -> Self:
-        if not self._goes_on():
+        call = self._going_on()
+        if call is None:
             raise StopIteration
-        call = self._call
-        if call is not None:
-            if call.delay and aio.current_task() is not None:
-                emit.warn("%s: a plain `for` blocks the event loop for %.3g s: use `async for`", call.name, call.delay)
-            try:
-                begins = pause(call)
-            except BaseException as cut:
-                call.cut_off(cut)
-                raise
-            if not begins:
-                raise call.cut_short()
+        if call.delay and aio.current_task() is not None:
+            emit.warn("%s: a plain `for` blocks the event loop for %.3g s: use `async for`", call.name, call.delay)
+        try:
+            begins = pause(call)
+        except BaseException as cut:
+            call.cut_off(cut)
+            raise
+        if not begins:
+            raise call.cut_short()
         self._failed = None
         self.number += 1
         return self
@@ -88,10 +87,10 @@ class Attempt:
         return self
 
     async def __anext__(self) -> Self:
-        if self.number and not self._goes_on():
-            raise StopAsyncIteration
-        call = self._call
-        if call is not None:
+        if self.number:
+            call = self._going_on()
+            if call is None:
+                raise StopAsyncIteration
             try:
                 begins = await apause(call)
             except BaseException as cut:
@@ -130,10 +129,11 @@ class Attempt:
             self._stay.__enter__()
         return self
 
-    def _goes_on(self) -> bool:
+    def _going_on(self) -> Call | None:
+        """The call, if the round just gone failed and another follows; None if the loop is over."""
         if self._failed is None:
             raise RuntimeError(_NEVER_ENTERED)
-        return self._failed
+        return self._call if self._failed else None
 
     def _leave(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         call = self._call

@@ -117,7 +117,9 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
         entry = scope.entry
         if not isinstance(entry, _Entry) or entry.by is not self or entry.stay is None:
             if len(self._stays) == 1:  # its timer must not cancel a task that is no longer in the block
-                self._stays.pop().disarm(kind, error, tb)
+                timer = self._stays.pop().timer
+                if timer is not None:
+                    timer.disarm(kind, error, tb)
             raise RuntimeError("deadlines must be left in the context and in the order in which they were entered")
         stay, entry.stay = entry.stay, None
         self._stays.discard(stay)

@@ -77,19 +77,6 @@ class TrioTimer:
         return bool(self._scope.cancelled_caught)
 
 
-def _asyncio_task() -> asyncio.Task[object] | None:
-    # By attribute: while another thread imports asyncio, `sys.modules` holds a module that is not finished.
-    ask = getattr(sys.modules.get("asyncio"), "current_task", None)
-    if ask is None:
-        return None
-    try:
-        # Not just "is a loop running?": trio as a guest of asyncio has one, but is in no task of it.
-        task: asyncio.Task[object] | None = ask()
-    except RuntimeError:
-        return None
-    return task
-
-
 def _trio() -> Any:
     """The trio library, if it runs this code; else None. Untyped, since it may not be installed."""
     library = sys.modules.get("trio")
@@ -99,9 +86,16 @@ def _trio() -> Any:
 
 def current_task() -> object | None:
     """The task of asyncio or trio that runs this code; None where there is none, and so nothing that can be cancelled."""
-    task = _asyncio_task()
-    if task is not None:
-        return task
+    # By attribute: while another thread imports asyncio, `sys.modules` holds a module that is not finished.
+    ask = getattr(sys.modules.get("asyncio"), "current_task", None)
+    if ask is not None:
+        try:
+            # Not just "is a loop running?": trio as a guest of asyncio has one, but is in no task of it.
+            task: object | None = ask()
+        except RuntimeError:
+            task = None
+        if task is not None:
+            return task
     library = _trio()
     return None if library is None else library.lowlevel.current_task()
 

@@ -197,13 +197,12 @@ class Call(Course):
 
         Then that is told, and the last real error left as its context, for the deadline that may have done it.
         """
-        if isinstance(cut, Exception):
-            return
-        if cut.__context__ is None:
-            cut.__context__ = self.held
+        if not isinstance(cut, Exception):
+            if cut.__context__ is None:
+                cut.__context__ = self.held
+            if self._heard and self.attempt > 1:
+                self._tell_end(GiveUp(GiveUpReason.CANCELLED, f"cut off by {text_of(cut)}"), cut, self._elapsed())
         self.held = None
-        if self._heard and self.attempt > 1:
-            self._tell_end(GiveUp(GiveUpReason.CANCELLED, f"cut off by {text_of(cut)}"), cut, self._elapsed())
 
     def _elapsed(self) -> float:
         return world.current.monotonic() - self.started

@@ -35,10 +35,10 @@ class Stay:
         left: Seconds until the scope's deadline, where the caller has just worked them out.
     """
 
-    __slots__ = ("_before", "_cause", "_left", "_outer", "_timer", "_token", "overran", "scope")
+    __slots__ = ("_before", "_cause", "_left", "_outer", "_token", "overran", "scope", "timer")
 
     _token: Token[Scope]
-    _timer: aio.Timer | None
+    timer: aio.Timer | None
 
     def __init__(self, scope: Scope, outer: Scope, left: float | None = None) -> None:
         self.scope = scope
@@ -52,10 +52,10 @@ class Stay:
         scope, outer = self.scope, self._outer
         task = None if scope.at == math.inf else aio.current_task()
         if task is None or (outer.task is task and outer.at <= scope.at):
-            self._timer = None
+            self.timer = None
         else:
             left = self._left
-            self._timer = aio.arm(task, scope.at - world.current.monotonic() if left is None else left)
+            self.timer = aio.arm(task, scope.at - world.current.monotonic() if left is None else left)
             self._before = sys.exception()
         if scope.task is not task:
             scope = new_scope(Scope, (scope.at, scope.limit, scope.name, scope.stops, scope.entry, task))
@@ -64,22 +64,18 @@ class Stay:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         try:
-            self.disarm(kind, error, tb)
+            timer, self.timer = self.timer, None
+            if timer is not None and timer.disarm(kind, error, tb):
+                self.overran = True
+                self._cause = last_real_error(error, self._before)
         finally:
             # Also where trio raises what is left of a group: a Scope that outlives its block would end innocent work.
+            self._before = None
             try:
                 leave_scope(self._token)
             except ValueError:
                 raise RuntimeError("a deadline must be left in the task or thread that entered it") from None
         return self.overran
-
-    def disarm(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        """Stop the timer, if there is one, and settle whether it was what cut the block short."""
-        timer, self._timer = self._timer, None
-        before, self._before = self._before, None
-        self.overran = timer is not None and timer.disarm(kind, error, tb)
-        if self.overran:
-            self._cause = last_real_error(error, before)
 
     def take_cause(self) -> Exception | None:
         """The last real error before the block was cut short, if any: given away, not kept.
