@@ -112,16 +112,20 @@ def _alimited(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[
                 budget.counts.call(started)
         value = cast("R", None)  # for type checkers: a block that was cut short is left by the `raise` below it
         try:
-            scope = outer
-            if limit is not None and started + limit < outer.at:
-                scope = new_scope(Scope, (started + limit, limit, limit_name, outer.stops, None, None))
-            if limit is None or (scope is outer and covered(outer)):
+            stay = None
+            if limit is not None:
+                if started + limit < outer.at:
+                    scope = new_scope(Scope, (started + limit, limit, limit_name, outer.stops, None, None))
+                    stay = Stay(scope, outer, limit)
+                elif not covered(outer):
+                    stay = Stay(outer, outer)
+            if stay is None:
                 value = await fn(*args, **kwargs)
             else:
-                with Stay(scope, outer, limit if scope is not outer else None) as stay:
+                with stay:
                     value = await fn(*args, **kwargs)
                 if stay.overran:
-                    raise scope.error() from stay.take_cause()
+                    raise stay.scope.error() from stay.take_cause()
         except Exception as error:
             call = Call.after_first(plan, name, started, outer, error)
             if call is None:

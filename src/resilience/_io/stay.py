@@ -38,6 +38,9 @@ class Stay:
     __slots__ = ("_before", "_cause", "_left", "_outer", "_token", "overran", "scope", "timer")
 
     _token: Token[Scope]
+    # Set where there is a timer, and where it cut the block short: nowhere else are they asked for.
+    _before: BaseException | None
+    _cause: Exception | None
     timer: aio.Timer | None
 
     def __init__(self, scope: Scope, outer: Scope, left: float | None = None) -> None:
@@ -45,8 +48,6 @@ class Stay:
         self.overran = False
         self._outer = outer
         self._left = left
-        self._cause: Exception | None = None
-        self._before: BaseException | None = None
 
     def __enter__(self) -> Self:
         scope, outer = self.scope, self._outer
@@ -65,12 +66,13 @@ class Stay:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         try:
             timer, self.timer = self.timer, None
-            if timer is not None and timer.disarm(kind, error, tb):
-                self.overran = True
-                self._cause = last_real_error(error, self._before)
+            if timer is not None:
+                before, self._before = self._before, None
+                if timer.disarm(kind, error, tb):
+                    self.overran = True
+                    self._cause = last_real_error(error, before)
         finally:
             # Also where trio raises what is left of a group: a Scope that outlives its block would end innocent work.
-            self._before = None
             try:
                 leave_scope(self._token)
             except ValueError:
