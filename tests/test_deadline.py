@@ -965,7 +965,7 @@ def test_does_it_fit_does_not_ask_the_stop(colour: Any) -> None:
 # -- deadlines that another task entered ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["with", "decorator", "attempt_timeout", "within", "loop"])
+@pytest.mark.parametrize("form", ["with", "decorator", "attempt_timeout", "within", "acall", "loop"])
 def test_a_deadline_inside_an_inherited_tighter_one_still_ends_the_work(form: str) -> None:
     """The timer of the task that a Scope came from cancels that task, not this one: here it takes a timer of its own."""
 
@@ -983,7 +983,9 @@ def test_a_deadline_inside_an_inherited_tighter_one_still_ends_the_work(form: st
                     return await hang()
         if form == "decorator":
             return await deadline(3)(hang)()
-        return await retry(on=KeyError, **{form: 3}).acall(hang)  # type: ignore[arg-type]
+        if form == "acall":
+            return await retry(on=KeyError, within=3).acall(hang)
+        return await retry(on=KeyError, **{form: 3})(hang)()  # type: ignore[arg-type]
 
     async def scenario() -> BaseException | str | None:
         with deadline(2, name="parent's"):

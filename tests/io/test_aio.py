@@ -77,6 +77,7 @@ def test_trio_as_a_guest_of_asyncio_is_trio() -> None:
         assert timer is not None
         timer.disarm(None, None, None)
         found.append(aio.current_task() is not None)
+        await aio.checkpoint()
 
     async def host() -> None:
         loop = asyncio.get_running_loop()
@@ -260,3 +261,14 @@ def test_timer_that_fires_beside_anothers_cancel() -> None:
             raise asyncio.CancelledError
 
         clock.run_async(main())
+
+
+def test_a_trio_program_without_asyncio_waits_by_trio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of asyncio need be loaded."""
+
+    async def scenario() -> None:
+        with monkeypatch.context() as patch:
+            patch.delitem(sys.modules, "asyncio")
+            await aio.checkpoint()
+
+    trio.run(scenario)
