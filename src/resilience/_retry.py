@@ -23,11 +23,13 @@ from resilience._core import checks
 from resilience._core.classify import judge_of, members_of, name_of
 from resilience._core.functions import (
     METHOD_WRAPPERS,
+    ConstructorSignature,
     checked,
     is_async,
     may_return_coroutine,
     name_of_function,
     not_a_coroutine,
+    refusing_coroutines,
 )
 from resilience._core.retrying import Rules
 from resilience._core.verdict import Verdict
@@ -97,7 +99,8 @@ class RetryPolicy:
         backoff: How long to wait between attempts.
         budget: A `RetryBudget` shared with other policies; None for none.
         idempotent: Whether the work may be done twice. With False it is done at most once: only a failure that provably
-            preceded any effect (refused, not resolved, throttled) is tried again.
+            preceded any effect (refused, not resolved, throttled) is tried again. What a failure proves, it proves of
+            one request: decorate the function that makes it, not one that has done other things before.
         retry_result: A predicate on the returned value: True means it is no result yet. When the attempts are used
             up, the last value is returned as it is. None to accept every value.
         max_hint: Seconds; a server that asks to be left alone for longer is not waited for.
@@ -220,7 +223,9 @@ class RetryPolicy:
             return type(fn)(self(fn.__func__))
         attempt = aattempting if is_async(checked(fn, "retry")) else attempting
         retried = functools.wraps(fn)(attempt(self._plan, self._called(fn), fn))
-        return _refusing_coroutines(retried) if attempt is attempting and may_return_coroutine(fn) else retried
+        if attempt is attempting and may_return_coroutine(fn):
+            return refusing_coroutines(retried, "decorate the `async def` function itself, or use policy.acall()")
+        return retried
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``fn(*args, **kwargs)`` under this policy.
@@ -339,16 +344,7 @@ class RetryPolicy:
         return {key: getattr(self, key) for key in Options.__annotations__}
 
 
-class _ClassSignature:
-    """What `help`, editors and documentation are told of the class: `__init__`, not `__new__`, which only gives advice."""
-
-    def __get__(self, instance: object, owner: type[RetryPolicy]) -> inspect.Signature:
-        if instance is not None:
-            raise AttributeError("__signature__")  # a policy is called with a function: that signature is its own
-        return inspect.Signature(list(inspect.signature(owner.__init__).parameters.values())[1:])
-
-
-RetryPolicy.__signature__ = _ClassSignature()  # type: ignore[attr-defined]
+RetryPolicy.__signature__ = ConstructorSignature()  # type: ignore[attr-defined]
 
 #: The decorator spelling of `RetryPolicy`; the very same class.
 retry = RetryPolicy
@@ -356,14 +352,6 @@ retry = RetryPolicy
 
 def _rebuilt(options: dict[str, Any]) -> RetryPolicy:
     return RetryPolicy(**options)
-
-
-def _refusing_coroutines(fn: Callable[P, R]) -> Callable[P, R]:
-    @functools.wraps(fn)
-    def call_checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        return not_a_coroutine(fn(*args, **kwargs), "decorate the `async def` function itself, or use policy.acall()")
-
-    return call_checked
 
 
 def _described(policy: RetryPolicy) -> str:

@@ -6,12 +6,21 @@ import functools
 import inspect
 from collections.abc import Callable
 from types import CoroutineType
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from resilience.errors import ConfigError
 
 
-__all__ = ["METHOD_WRAPPERS", "checked", "is_async", "may_return_coroutine", "name_of_function", "not_a_coroutine"]
+__all__ = [
+    "METHOD_WRAPPERS",
+    "ConstructorSignature",
+    "checked",
+    "is_async",
+    "may_return_coroutine",
+    "name_of_function",
+    "not_a_coroutine",
+    "refusing_coroutines",
+]
 
 
 _ADVICE = {
@@ -41,6 +50,7 @@ def checked(fn: Any, what: str) -> Any:
     return fn
 
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 #: What wraps a function in a class: decorated from outside, it is the function within that is decorated.
@@ -64,6 +74,28 @@ def not_a_coroutine(value: R, advice: str) -> R:
         value.close()
         raise TypeError(f"the function returned a coroutine, so nothing was awaited: {advice}")
     return value
+
+
+def refusing_coroutines(fn: Callable[P, R], advice: str) -> Callable[P, R]:
+    """`fn`, whose result is looked at each time by `not_a_coroutine`."""
+
+    @functools.wraps(fn)
+    def call_checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        return not_a_coroutine(fn(*args, **kwargs), advice)
+
+    return call_checked
+
+
+class ConstructorSignature:
+    """A class's ``__signature__``: of its `__init__`, where a `__new__` before it only gives advice.
+
+    `help`, editors and documentation ask for it. An instance has none: called, it may take something else.
+    """
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        return inspect.Signature(list(inspect.signature(vars(owner)["__init__"]).parameters.values())[1:])
 
 
 def name_of_function(fn: Any) -> str:
