@@ -41,15 +41,18 @@ class Attempt:
     3
     """
 
-    __slots__ = ("_call", "_failed", "_plan", "_stay", "number")
+    __slots__ = ("_call", "_failed", "_plan", "_stay", "_untroubled", "number")
 
     number: int
+    _call: Call | None
 
     def __init__(self, plan: Plan) -> None:
         self.number = 0
         self._plan = plan
-        self._call: Call | None = None
         self._failed: bool | None = None  # of the round just gone: None as long as its block was not entered
+        self._untroubled = plan.plain  # no failure yet, nor any limit: there is no call to speak of
+        if not plan.plain:
+            self._call = None
 
     @property
     def remaining(self) -> float | None:
@@ -106,12 +109,10 @@ class Attempt:
         if self._failed is not None:
             raise RuntimeError(_NEVER_ENTERED)
         self._failed = False
-        if self._call is None and self._plan.plain:
-            return self
-        return self._begin()
+        return self if self._untroubled else self._begin()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
-        if kind is None and self._call is None:
+        if kind is None and self._untroubled:
             return False
         return self._leave(kind, error, tb)
 
@@ -136,7 +137,7 @@ class Attempt:
         return self._call if self._failed else None
 
     def _leave(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
-        call = self._call
+        call = None if self._untroubled else self._call
         stay = None if call is None else self._stay
         if stay is not None:
             self._stay = None
@@ -148,6 +149,7 @@ class Attempt:
                     self._plan, self._plan.name or _NAMELESS, world.current.monotonic(), scope_now()
                 )
                 self._stay = None
+                self._untroubled = False
             self._failed = call.failed(error)
             if not self._failed and call.wraps:
                 raise call.exhausted() from error
