@@ -114,8 +114,10 @@ def _alimited(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[
         try:
             stay = None
             if limit is not None:
-                if started + limit < outer.at:
-                    scope = new_scope(Scope, (started + limit, limit, limit_name, outer.stops, None, None))
+                at = started + limit
+                if at < outer.at:
+                    task = aio.current_task()
+                    scope = new_scope(Scope, (at, limit, limit_name, outer.stops, None, task))
                     stay = Stay(scope, outer, limit)
                 elif not covered(outer):
                     stay = Stay(outer, outer)

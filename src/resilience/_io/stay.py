@@ -32,7 +32,7 @@ class Stay:
     Args:
         scope: What the block lives in; `outer` itself, where that is the tighter one.
         outer: What is around the block.
-        left: Seconds until the scope's deadline, where the caller has just worked them out.
+        left: Seconds until the scope's deadline, where the caller has just made the scope for this block and this task.
     """
 
     __slots__ = ("_before", "_cause", "_left", "_outer", "_token", "overran", "scope", "timer")
@@ -51,8 +51,8 @@ class Stay:
 
     def __enter__(self) -> Self:
         scope, outer = self.scope, self._outer
-        task = None if scope.at == math.inf else aio.current_task()
-        if task is None or (outer.task is task and outer.at <= scope.at):
+        task = aio.current_task() if self._left is None else scope.task
+        if task is None or scope.at == math.inf or (outer.task is task and outer.at <= scope.at):
             self.timer = None
         else:
             left = self._left
@@ -67,10 +67,10 @@ class Stay:
         try:
             timer, self.timer = self.timer, None
             if timer is not None:
-                before, self._before = self._before, None
                 if timer.disarm(kind, error, tb):
                     self.overran = True
-                    self._cause = last_real_error(error, before)
+                    self._cause = last_real_error(error, self._before)
+                self._before = None
         finally:
             # Also where trio raises what is left of a group: a Scope that outlives its block would end innocent work.
             try:
