@@ -48,7 +48,7 @@ class Ahead(SystemClock):
 
     late = 0.0
 
-    def monotonic(self) -> float:  # type: ignore[override]
+    def monotonic(self) -> float:  # type: ignore[override]  # the base has the C function itself
         return time.monotonic() + self.late
 
 

@@ -344,7 +344,7 @@ class RetryPolicy:
         return {key: getattr(self, key) for key in Options.__annotations__}
 
 
-RetryPolicy.__signature__ = ConstructorSignature()  # type: ignore[attr-defined]
+RetryPolicy.__signature__ = ConstructorSignature()  # type: ignore[attr-defined]  # for `inspect`, not for checkers
 
 #: The decorator spelling of `RetryPolicy`; the very same class.
 retry = RetryPolicy

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 
 import pytest
 
+from resilience import deadline
 from resilience._io.ambient import LEAST_TIMEOUT, UNBOUNDED, Scope, enter_scope, leave_scope, scope_now, stopping
 from resilience.errors import DeadlineExceededError
 from resilience.testing import virtual_time
@@ -98,3 +100,28 @@ def test_stopping_adds_to_what_is_there() -> None:
     with pytest.raises(ZeroDivisionError), stopping(one):
         raise ZeroDivisionError
     assert scope_now() is UNBOUNDED
+
+
+def test_a_stop_leaves_the_deadline_around_it_as_it_was() -> None:
+    """What enforces the deadline still does: a looser one inside the stop's block needs no timer of its own."""
+
+    class Idle:
+        at = math.inf
+
+        def error(self) -> None:
+            return None
+
+        def watch(self, wake: Callable[[], object], /) -> Callable[[], None]:
+            return lambda: None
+
+    async def scenario() -> None:
+        with deadline(2):
+            around = scope_now()
+            with stopping(Idle()):
+                inside = scope_now()
+                assert (inside.at, inside.limit, inside.task) == (around.at, around.limit, around.task)
+                assert inside.task is asyncio.current_task()
+            assert scope_now() is around
+
+    with virtual_time() as clock:
+        clock.run_async(scenario())

@@ -123,7 +123,8 @@ def watching(stops: Sequence[Stop], wake: Callable[[], object]) -> Generator[Non
 def stopping(stop: Stop) -> Generator[Stop]:
     """Let `stop` end the work of the block, beside whatever else may."""
     scope = scope_now()
-    token = enter_scope(Scope(scope.at, scope.limit, scope.name, (*scope.stops, stop)))
+    # The deadline around stays what it was, the task whose timer enforces it included; what is new is not its entry.
+    token = enter_scope(scope._replace(stops=(*scope.stops, stop), entry=None))
     try:
         yield stop
     finally:

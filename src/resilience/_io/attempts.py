@@ -1,8 +1,12 @@
 """The hands of retry: attempt, and wait in between, until the call says that it is over.
 
-`attempting` and `aattempting` are twins, and so are `run` and `arun`, `pause` and `apause`. A twin contains `await` and the other colour's way to wait;
-it decides nothing. No handler stores its exception in a local: a frame must not refer to an exception whose traceback
-refers to the frame.
+`attempting` and `aattempting` are twins, and so are `_limited` and `_alimited`, `run` and `arun`, `pause` and `apause`. A
+twin contains `await` and the other colour's way to wait; what happens after a failure is decided in `call`, for both. One
+comparison stands in `_limited` and its twin although `Call.scope_of_attempt` has it too, whether the first attempt's own
+limit is the tighter one: on the happy path of a limited call there is no `Call` yet, and making one would cost more than
+the rest.
+
+No handler stores its exception in a local: a frame must not refer to an exception whose traceback refers to the frame.
 """
 
 from __future__ import annotations
@@ -162,7 +166,7 @@ def run(call: Call, fn: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping
                         leave_scope(token)
             except Exception as error:
                 if not call.failed(error):
-                    if call.plan.wrap and call.wraps:
+                    if call.wraps:
                         raise call.exhausted() from error
                     raise
             else:
@@ -196,7 +200,7 @@ async def arun(call: Call, fn: Callable[..., Awaitable[R]], args: tuple[Any, ...
                         raise scope.error() from stay.take_cause()
             except Exception as error:
                 if not call.failed(error):
-                    if call.plan.wrap and call.wraps:
+                    if call.wraps:
                         raise call.exhausted() from error
                     raise
             else:

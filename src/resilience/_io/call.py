@@ -5,7 +5,8 @@ happens here, once.
 
 It keeps no exception, so that a failed call leaves no cycle (exception → traceback → frame → call → exception) and no
 frame alive. The one exemption is `held`: where a deadline or a stop may cut the next wait or attempt short, the last
-real error is kept until then, to be named as the cause; the twins let go of it whichever way they end.
+real error is kept until then, to be named as the cause; the twins let go of it whichever way they end. (A loop that is
+left by `break` between two attempts lets go of it when its own object goes.)
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class Plan:
 
 
 class Call(Course):
-    """A course that lives in the world: one retried call, from its first failure on (or from its start, where the policy is not plain).
+    """A course that lives in the world: one retried call.
+
+    Made after the first failure; by the forms that make one before their first attempt, with `attempts.begin`.
 
     Args:
         plan: What its policy comes down to.
