@@ -245,3 +245,55 @@ def abudget(on: Errors, window: Window, attempts: int = 4) -> Callable[..., Any]
         return call
 
     return decorate
+
+
+#: Whether a retry around this call tries again in its place.
+SHIELDED: ContextVar[bool] = ContextVar("shielded", default=False)
+
+
+def shield(on: Errors, attempts: int = 4) -> Callable[..., Any]:
+    """Retry that lets nested retries try once: they look, after a failure, whether one around them is trying again."""
+
+    def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(fn)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            token = SHIELDED.set(True)
+            try:
+                attempt = 0
+                while True:
+                    attempt += 1
+                    try:
+                        return fn(*args, **kwargs)
+                    except on:
+                        if attempt >= attempts or token.old_value is True:
+                            raise
+            finally:
+                SHIELDED.reset(token)
+
+        return call
+
+    return decorate
+
+
+def ashield(on: Errors, attempts: int = 4) -> Callable[..., Any]:
+    """`shield` for coroutine functions."""
+
+    def decorate(fn: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+        @functools.wraps(fn)
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            token = SHIELDED.set(True)
+            try:
+                attempt = 0
+                while True:
+                    attempt += 1
+                    try:
+                        return await fn(*args, **kwargs)
+                    except on:
+                        if attempt >= attempts or token.old_value is True:
+                            raise
+            finally:
+                SHIELDED.reset(token)
+
+        return call
+
+    return decorate

@@ -14,10 +14,14 @@ import floors
 import peers
 import pytest
 from compare import Cell, Table, Target, Variant, acalls, agarbage_of, calls, garbage_of, table_of_garbage
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from peers import Decorator
+from prometheus_client import CollectorRegistry
 from work import Boom, Flaky, Stuck, aboom, aok, boom, ok
 
 from resilience import ConstantBackoff, RetryBudget, RetryPolicy, retry
+from resilience.instrumentation import observe, otel, prometheus
 
 
 if TYPE_CHECKING:
@@ -74,6 +78,24 @@ def listening() -> Iterator[None]:
         logging.disable(before)
 
 
+@contextmanager
+def observing(*observers: Callable[[Any], object]) -> Iterator[None]:
+    """With these observers, and the log off."""
+    observe(*observers)
+    try:
+        yield
+    finally:
+        observe()
+
+
+#: The real exporters' libraries, with nobody scraping.
+_METER = MeterProvider([InMemoryMetricReader()])
+OBSERVING = {
+    "Prometheus": functools.partial(observing, prometheus.metrics(CollectorRegistry())),
+    "OTel": functools.partial(observing, otel.metrics(_METER), otel.span_events()),
+}
+
+
 # -- the same work -----------------------------------------------------------------------------------------------------
 
 
@@ -84,10 +106,12 @@ def contenders() -> dict[str, Decorator]:
         "floors.within": floors.within(Boom, LONG),
         "floors.attempt_timeout": floors.attempt_timeout(Boom, LONG),
         "floors.budget": floors.budget(Boom, window()),
+        "floors.shield": floors.shield(Boom),
         "ours": policy(),
         "ours, within": policy(within=LONG),
         "ours, attempt_timeout": policy(attempt_timeout=LONG),
         "ours, budget": policy(budget=RetryBudget()),
+        "ours, shield": policy(shield_inner=True),
         "ours, wrap": policy(wrap=True),
         "ours, .call": called,
         "ours, for/with": looped,
@@ -107,6 +131,7 @@ def acontenders() -> dict[str, Decorator]:
         "floors.within": floors.awithin(Boom, LONG),
         "floors.attempt_timeout": floors.aattempt_timeout(Boom, LONG),
         "floors.budget": floors.abudget(Boom, window()),
+        "floors.shield": floors.ashield(Boom),
         "ours, .call": acalled,
         "ours, for/with": alooped,
     }
@@ -188,6 +213,7 @@ def test_happy_path(bench: Bench) -> None:
         Variant("bare call", calls(ok)),
         Variant("floors.retry", calls(floors.retry(Boom)(ok))),
         Variant("ours, decorator", calls(plain(ok)), Target(1.3)),
+        *(Variant(f"ours, {name} on", calls(plain(ok), around=around)) for name, around in OBSERVING.items()),
         Variant("ours, .call", calls(called(ok))),
         Variant("ours, for/with", calls(looped(ok)), Target(5)),
         *(Variant(name, calls(decorate(ok))) for name, decorate in peers.retry().items()),
@@ -206,6 +232,7 @@ def test_happy_path_async(bench: Bench, runner: asyncio.Runner) -> None:
         Variant("bare call", acalls(runner, aok)),
         Variant("floors.aretry", acalls(runner, floors.aretry(Boom)(aok))),
         Variant("ours, decorator", acalls(runner, plain(aok)), Target(1.5)),
+        *(Variant(f"ours, {name} on", acalls(runner, plain(aok), around=around)) for name, around in OBSERVING.items()),
         Variant("ours, .acall", acalls(runner, acalled(aok))),
         Variant("ours, async for/with", acalls(runner, alooped(aok))),
         *(Variant(name, acalls(runner, decorate(aok))) for name, decorate in peers.aretry().items()),
@@ -224,6 +251,10 @@ def test_four_failing_attempts(bench: Bench) -> None:
             Variant("floors.retry", calls(floors.retry(Boom)(boom), failing=True)),
             Variant("ours, decorator", calls(plain(boom), failing=True), Target(2)),
             Variant("ours, decorator, log on", calls(plain(boom), failing=True, around=listening)),
+            *(
+                Variant(f"ours, decorator, {name} on", calls(plain(boom), failing=True, around=around))
+                for name, around in OBSERVING.items()
+            ),
             Variant("ours, .call", calls(called(boom), failing=True)),
             Variant("ours, for/with", calls(looped(boom), failing=True)),
             Variant("ours, wrap=True", calls(wrapping(boom), failing=True)),
@@ -242,6 +273,10 @@ def test_four_failing_attempts_async(bench: Bench, runner: asyncio.Runner) -> No
             Variant("floors.aretry", acalls(runner, floors.aretry(Boom)(aboom), failing=True)),
             Variant("ours, decorator", acalls(runner, plain(aboom), failing=True), Target(2)),
             Variant("ours, decorator, log on", acalls(runner, plain(aboom), failing=True, around=listening)),
+            *(
+                Variant(f"ours, decorator, {name} on", acalls(runner, plain(aboom), failing=True, around=around))
+                for name, around in OBSERVING.items()
+            ),
             Variant("ours, .acall", acalls(runner, acalled(aboom), failing=True)),
             Variant("ours, async for/with", acalls(runner, alooped(aboom), failing=True)),
             Variant("ours, wrap=True", acalls(runner, wrapping(aboom), failing=True)),
@@ -268,6 +303,12 @@ LIMITS: dict[str, tuple[Decorator, Decorator, Decorator, dict[str, Decorator]]] 
         floors.abudget(Boom, window()),
         policy(budget=RetryBudget()),
         peers.budget(),
+    ),
+    "shield": (
+        floors.shield(Boom),
+        floors.ashield(Boom),
+        policy(shield_inner=True),
+        {},
     ),
 }
 

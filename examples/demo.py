@@ -36,7 +36,7 @@ from rich.table import Table
 
 from resilience import deadline
 from resilience.errors import ConfigError
-from resilience.instrumentation import Event, GaveUp, RetryScheduled, observe
+from resilience.instrumentation import DeadlineExceeded, Event, GaveUp, RetryScheduled, observe
 
 
 SERVER = Path(__file__).with_name("unreliable_server.py")
@@ -103,7 +103,9 @@ class Narrator:
         self._attempt = 1
 
     def __call__(self, event: Event) -> None:
-        """Tell one event."""
+        """Tell one event; that a deadline ended an attempt is told by the attempt's own."""
+        if isinstance(event, DeadlineExceeded):
+            return
         attempt = event.attempt
         if isinstance(event, RetryScheduled):
             self._attempt, self._next_at = attempt + 1, time.monotonic() + event.delay

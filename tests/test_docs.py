@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import pkgutil
 import re
+import runpy
 import signal
 from contextlib import nullcontext
 from pathlib import Path
@@ -33,9 +34,21 @@ from resilience import (
 from resilience import _interrupting as interrupting
 from resilience._core import budget as windows
 from resilience._core import retrying
+from resilience._core.fields import fields_of, name_of_event
+from resilience._core.measures import METRICS
 from resilience._core.tables import http
 from resilience._io import ambient
-from resilience.instrumentation import GiveUpReason
+from resilience.instrumentation import (
+    DeadlineExceeded,
+    Event,
+    GaveUp,
+    GiveUpReason,
+    Recovered,
+    RetryScheduled,
+    otel,
+    prometheus,
+    structlog,
+)
 from resilience.testing import _loop, clock
 
 
@@ -51,7 +64,7 @@ PATIENCE = 2.0
 
 NAMES = sorted(
     (module.__name__, name)
-    for module in (resilience, errors, instrumentation, testing, typing)
+    for module in (resilience, errors, instrumentation, structlog, prometheus, otel, testing, typing)
     for name in module.__all__
 )
 MODULES = sorted(module.name for module in pkgutil.walk_packages(resilience.__path__, "resilience."))
@@ -198,6 +211,9 @@ FIXED = {
     "real seconds that a virtual event loop waits for real work before it says VirtualDeadlock": _loop._LAST_CALL,
 }
 
+#: What Prometheus adds to the name of a metric.
+SUFFIX = {("counter", False): "_total", ("histogram", True): "_seconds", ("histogram", False): ""}
+
 # -- the promises --------------------------------------------------------------------------------------------------------
 
 
@@ -255,6 +271,52 @@ def test_every_reason_to_give_up_is_explained() -> None:
     assert [reason.value for reason in GiveUpReason] == list(rows(REFERENCE / "errors.md", "Why a call gave up"))
 
 
+def test_every_metric_is_the_one_in_the_code() -> None:
+    """The page of metrics has each with its names, kind, unit, labels and meaning, in the code's own order."""
+    section = (REFERENCE / "metrics-and-events.md").read_text(encoding="utf-8").split("## Metrics")[1]
+    told = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in section.splitlines()
+        if line.startswith("| `resilience.")
+    ]
+    real = [
+        [
+            f"`{metric.name}`",
+            f"`{metric.name.replace('.', '_')}{SUFFIX[metric.instrument.value, metric.unit == 's']}`",
+            metric.instrument.value,
+            f"`{metric.unit}`",
+            ", ".join(f"`{label}`" for label in metric.labels),
+            metric.help,
+        ]
+        for metric in METRICS
+    ]
+    assert told == real
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        RetryScheduled(
+            name="n", attempt=1, attempts=2, delay=0, elapsed=0, verdict=Verdict.unsure(1, reason="r"), error=None
+        ),
+        GaveUp(name="n", attempt=1, elapsed=0, reason=GiveUpReason.STOP, detail="d", error=None),
+        Recovered(name="n", attempt=2, elapsed=0),
+        DeadlineExceeded(name="n", limit=1),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_every_field_of_an_event_is_the_one_in_the_code(event: Event) -> None:
+    """The page of events has each flat field of each event, and no other."""
+    told = rows(REFERENCE / "metrics-and-events.md", "Events")[type(event).__name__]
+    assert re.findall(r"\w+", told) == [name_of_event(event), *fields_of(event)]
+
+
+def test_the_page_of_the_tables_is_current() -> None:
+    """It is written from the code."""
+    write = runpy.run_path(str(ROOT / "tools" / "write_classification.py"))["page"]
+    assert (REFERENCE / "classification.md").read_text(encoding="utf-8") == write(), "run tools/write_classification.py"
+
+
 @pytest.mark.parametrize("page", TO_TYPE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_shows_is_all_that_a_reader_needs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever types only what is visible meets no unknown name and no error, and waits no longer than `PATIENCE`.
@@ -266,8 +328,11 @@ def test_what_a_page_shows_is_all_that_a_reader_needs(page: Path, monkeypatch: p
     with time as clock:
         if clock is not None:
             monkeypatch.setattr(asyncio, "run", clock.run_async)
-        for source in visible(page):
-            exec(compile(source, str(page), "exec"), names)
+        try:
+            for source in visible(page):
+                exec(compile(source, str(page), "exec"), names)
+        finally:
+            instrumentation.observe()
         assert clock is None or clock.monotonic() <= PATIENCE
 
 

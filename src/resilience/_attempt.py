@@ -122,10 +122,10 @@ class Attempt:
             if plan.refuses is not None:
                 raise TypeError("retry_result judges a returned value, and a block has none: use call() or decorate")
             self._call = call = begin(plan, self._plan.name or _NAMELESS)
-        scope = call.scope_of_attempt() if plan.first_limit is not None else None
-        if scope is None and plan.first_limit is not None and not covered(call.outer):
+        scope, timed = call.scope_of_attempt(), plan.first_limit is not None
+        if scope is None and timed and not covered(call.outer):
             scope = call.outer
-        self._stay = None if scope is None else Stay(scope, call.outer)
+        self._stay = None if scope is None else Stay(scope, call.outer, timed=timed)
         if self._stay is not None:
             self._stay.__enter__()
         return self
@@ -148,6 +148,7 @@ class Attempt:
                 self._call = call = Call(
                     self._plan, self._plan.name or _NAMELESS, world.current.monotonic(), scope_now()
                 )
+                call.late = True
                 self._stay = None
                 self._untroubled = False
             self._failed = call.failed(error)

@@ -106,7 +106,8 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
         outer, now = scope_now(), world.current.monotonic()
         scope = self._scope(outer, now, self.name)
         entry = _Entry(self)
-        entered = new_scope(Scope, (scope.at, scope.limit, scope.name, scope.stops, entry, scope.task))
+        at, limit, name, stops, _, task, depth, shield = scope
+        entered = new_scope(Scope, (at, limit, name, stops, entry, task, depth, shield))
         entry.stay = Stay(entered, outer)
         entry.stay.__enter__()
         self._stays.add(entry.stay)
@@ -190,7 +191,7 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
             at = self.until
         if outer.stops:
             outer.check()
-        scope = Scope(at, self.seconds, name, outer.stops) if at < outer.at else outer
+        scope = outer.tighter(at, self.seconds, name) if at < outer.at else outer
         if scope.at <= now:
             raise scope.error()
         return scope

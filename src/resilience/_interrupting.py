@@ -21,6 +21,7 @@ from resilience._io import aio, world
 from resilience._io.ambient import Scope, enter_scope, leave_scope, scope_now
 from resilience._io.clock import SystemClock
 from resilience._moment import Deadline
+from resilience.errors import DeadlineExceededError
 from resilience.typing import Seconds
 
 
@@ -68,7 +69,10 @@ class Interrupting:
         return Deadline(alarm.scope)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._alarms.pop().leave()
+        alarm = self._alarms.pop()
+        alarm.leave()
+        if alarm.rang:  # told here: an observer's lock may be held by the very code that the signal interrupted
+            alarm.scope.tell_overrun()
 
     @overload
     def __call__(self, fn: classmethod[T, P, R], /) -> classmethod[T, P, R]: ...
@@ -97,7 +101,7 @@ class Interrupting:
 class _Alarm:
     """One block's hold on the process's real-time timer."""
 
-    __slots__ = ("_former_due", "_former_every", "_token", "former", "held", "scope")
+    __slots__ = ("_former_due", "_former_every", "_token", "former", "held", "rang", "scope")
 
     _token: Token[Scope]
 
@@ -113,9 +117,10 @@ class _Alarm:
         outer, now = scope_now(), world.current.monotonic()
         outer.check()
         at = now + seconds
-        self.scope = Scope(at, seconds, name, outer.stops) if at < outer.at else outer
+        self.scope = outer.tighter(at, seconds, name) if at < outer.at else outer
         # Every fact before the handler, and the handler before the timer: the alarm may come after any of these lines.
         self.held = True
+        self.rang = False
         left, self._former_every = signal.getitimer(signal.ITIMER_REAL)
         self._former_due = now + left if left else math.inf
         self.former = signal.getsignal(signal.SIGALRM)
@@ -161,4 +166,5 @@ class _Alarm:
         while isinstance(alarm, _Alarm) and alarm.scope is self.scope:
             alarm.leave()  # also those around it that wait for the same moment: one moment, one cut
             alarm = getattr(alarm.former, "__self__", None)
-        raise self.scope.error()
+        self.rang = True
+        raise DeadlineExceededError(self.scope.limit, self.scope.name)

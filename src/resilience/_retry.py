@@ -64,6 +64,7 @@ class Options(TypedDict, total=False):
     idempotent: bool
     retry_result: Callable[[Any], bool] | None
     max_hint: Seconds
+    shield_inner: bool
     wrap: bool
     name: str | None
     hooks: Hook | Iterable[Hook]
@@ -104,6 +105,8 @@ class RetryPolicy:
         retry_result: A predicate on the returned value: True means it is no result yet. When the attempts are used
             up, the last value is returned as it is. None to accept every value.
         max_hint: Seconds; a server that asks to be left alone for longer is not waited for.
+        shield_inner: Let the retries inside an attempt try once, and leave trying again to this one; otherwise they
+            multiply (3 × 4 = 12 requests). What is worth trying again is then for this policy's `on` alone to say.
         wrap: Raise `RetriesExhaustedError` from the last exception, in place of it, when a limit ended the call.
         name: How logs, notes and events call it; None for the name of the function.
         hooks: Told every event of every call: one callable or several. See `resilience.instrumentation`.
@@ -128,6 +131,7 @@ class RetryPolicy:
     idempotent: bool
     retry_result: Callable[[Any], bool] | None
     max_hint: float
+    shield_inner: bool
     wrap: bool
     name: str | None
     hooks: tuple[Hook, ...]
@@ -160,6 +164,7 @@ class RetryPolicy:
         idempotent: bool = True,
         retry_result: Callable[[Any], bool] | None = None,
         max_hint: Seconds = 60.0,
+        shield_inner: bool = False,
         wrap: bool = False,
         name: str | None = None,
         hooks: Hook | Iterable[Hook] = (),
@@ -180,6 +185,7 @@ class RetryPolicy:
             attempt_timeout=None if attempt_timeout is None else checks.seconds("attempt_timeout", attempt_timeout),
             budget=checked_budget(budget),
             refuses=checks.predicate("retry_result", retry_result),
+            shield_inner=checks.flag("shield_inner", shield_inner),
             wrap=checks.flag("wrap", wrap),
             hooks=checks.hooks(hooks),
         )
@@ -197,6 +203,7 @@ class RetryPolicy:
             "idempotent": idempotent,
             "retry_result": retry_result,
             "max_hint": plan.rules.max_hint,
+            "shield_inner": shield_inner,
             "wrap": wrap,
             "name": plan.name,
             "hooks": plan.hooks,
@@ -292,7 +299,7 @@ class RetryPolicy:
             config: Keys in snake_case or camelCase, lengths of time in seconds, or in milliseconds with ``_ms``
                 (``Ms``) behind the name: ``attempts`` or ``max_attempts`` (every try counts), ``max_retries`` (3 means
                 up to 4 attempts), ``within``, ``attempt_timeout``, ``initial`` (``base_delay``), ``cap``
-                (``max_delay``), ``factor``, ``jitter``, ``delays``, ``idempotent``, ``max_hint``, ``name``, ``wrap``.
+                (``max_delay``), ``factor``, ``jitter``, ``delays``, ``idempotent``, ``max_hint``, ``name``, ``shield_inner``, ``wrap``.
             on: As for the policy itself: code, not configuration.
 
         Raises:
@@ -366,4 +373,6 @@ def _described(policy: RetryPolicy) -> str:
         parts.append(f"as long as {policy.budget} lasts")
     if not policy.idempotent:
         parts.append("never what may have been applied")
+    if policy.shield_inner:
+        parts.append("in place of the retries inside it")
     return "; ".join(parts)

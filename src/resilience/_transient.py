@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from resilience._core.classify import Classifier, Tables
+from resilience._core.classify import Classifier
+from resilience._core.tables import Tables
 from resilience._io import world
 
 

@@ -13,7 +13,8 @@ from urllib.error import HTTPError
 import pytest
 import trio
 
-from resilience._core.classify import Classifier, Judge, Tables, judge_of, members_of, name_of
+from resilience._core.classify import Classifier, Judge, judge_of, members_of, name_of
+from resilience._core.tables import Tables
 from resilience._core.verdict import Verdict, VerdictKind
 from resilience.errors import ConfigError, DeadlineExceededError
 

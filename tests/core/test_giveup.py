@@ -9,7 +9,19 @@ from resilience._core.giveup import GiveUp, GiveUpReason
 
 def test_reasons_are_their_plain_strings() -> None:
     """Every limit has a word of its own, equal to its plain string: dashboards count by it."""
-    words = ["permanent", "unsure", "attempts", "within", "deadline", "hint", "budget", "stop", "cancelled", "policy"]
+    words = [
+        "permanent",
+        "unsure",
+        "attempts",
+        "within",
+        "deadline",
+        "shielded",
+        "hint",
+        "budget",
+        "stop",
+        "cancelled",
+        "policy",
+    ]
     assert [str(reason) for reason in GiveUpReason] == words
     assert list(GiveUpReason) == words
 

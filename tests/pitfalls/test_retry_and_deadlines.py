@@ -54,6 +54,8 @@ LIMITS: dict[str, dict[str, Any]] = {
     "within": {"within": 60.0},
     "attempt_timeout": {"attempt_timeout": 20.0},
     "budget": {"budget": RetryBudget(at_least=10**6)},
+    "shield_inner": {"shield_inner": True},
+    "heard": {"hooks": (str,)},
 }
 
 

@@ -12,66 +12,32 @@ is "unsure".
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from attrs import evolve, frozen
 
 from resilience._core.functions import is_async
+from resilience._core.rows import Finding
+from resilience._core.tables import Tables, as_group, of_group, rules_of
 from resilience._core.verdict import Verdict, VerdictKind
 from resilience.errors import ConfigError
 from resilience.typing import On
 
 
-__all__ = ["Classifier", "Judge", "Tables", "judge_of", "members_of", "name_of"]
+if TYPE_CHECKING:
+    from resilience._core.explaining import Explanation
+
+__all__ = ["Classifier", "Judge", "judge_of", "members_of", "name_of"]
 
 #: A decided question: every exception gets a verdict.
 Judge: TypeAlias = Callable[[Exception], Verdict]
-
-#: One library's rows: the exception and the wall clock (for a hint given as a date), to a verdict or None.
-Table: TypeAlias = Callable[[Exception, Callable[[], float]], "Verdict | None"]
 
 PERMANENT = Verdict.permanent("no rule admits it")
 UNSURE = Verdict.unsure(reason="admitted by the policy")
 
 #: Classes that a policy remembers; some programs make exception classes at run time.
 _MOST_KNOWN = 256
-
-#: Which table knows the exceptions of a top-level module; of `builtins`, only those classes that mean something.
-_TABLE_OF_MODULE = {
-    "asyncio": "stdlib",
-    "concurrent": "stdlib",
-    "http": "stdlib",
-    "socket": "stdlib",
-    "sqlite3": "stdlib",
-    "ssl": "stdlib",
-    "subprocess": "stdlib",
-    "urllib": "stdlib",
-    "builtins.OSError": "stdlib",
-}
-
-
-@frozen
-class Tables:
-    """The knowledge about libraries, as one classifier.
-
-    Args:
-        wall: Unix seconds now, for servers that say "not before this date" without saying what time they have.
-    """
-
-    wall: Callable[[], float]
-
-    def __call__(self, error: BaseException) -> Verdict | None:
-        """The verdict of the first table that knows this exception; None if none does."""
-        if not isinstance(error, Exception):
-            return None
-        for table in _tables_of(type(error)):
-            verdict = table(error, self.wall)
-            if verdict is not None:
-                return verdict
-        return None
 
 
 @frozen
@@ -92,24 +58,54 @@ class Classifier:
 
     def __call__(self, error: BaseException, /) -> Verdict | None:
         """The verdict on `error`: None means that nothing here knows it, which for a retry is as good as permanent."""
-        group = _as_group(error)
+        return self.find(error).verdict
+
+    def explain(self, error: BaseException, /) -> Explanation:
+        """Which row of which table decides about `error`, or which member of this, and why; print it.
+
+        >>> from resilience import transient
+        >>> print(transient.explain(ConnectionRefusedError("nobody there")))
+        transient: refused
+          ConnectionRefusedError: nobody there
+          by the row: builtins.ConnectionRefusedError, errno none
+        """
+        # Imported here: it is for people who ask.
+        from resilience._core.explaining import explained  # noqa: PLC0415
+
+        return explained(error, self.find)
+
+    def find(self, error: BaseException) -> Finding:
+        """The verdict, with what decided."""
+        group = as_group(error)
         if group is not None and not any(
             isinstance(member, type) and isinstance(error, member) for member in self.members
         ):
-            return _of_group(group, self)
-        if any(_admits(member, error) for member in self.without):
-            return None
-        refused: Verdict | None = None
-        admitted = False
+            return of_group(group, self.find)
+        for member in self.without:
+            if _admits(member, error):
+                return Finding(error, None, f"left out by - {name_of(member)}")
+        refused: Finding | None = None
+        admitted: On | None = None
         for member in self.members:
-            answer = _ask(member, error)
-            if isinstance(answer, Verdict):
-                if answer.kind is not VerdictKind.PERMANENT:
-                    return answer
-                refused = refused or answer
-            elif answer:
-                admitted = True
-        return _refined(error, self.tables) if admitted else refused
+            finding = _ask(member, error)
+            if finding is None:
+                continue
+            if finding.verdict is None:
+                admitted = admitted or member
+            elif finding.verdict.kind is not VerdictKind.PERMANENT:
+                return finding
+            else:
+                refused = refused or finding
+        if admitted is not None:
+            return self._refined(error, admitted)
+        return refused or Finding(error, None, None)
+
+    def _refined(self, error: BaseException, member: On) -> Finding:
+        """What is known of an error that was admitted by its class, or by a predicate, alone."""
+        known = self.tables.find(error)
+        if known is None or known.verdict is None or known.verdict.kind is VerdictKind.PERMANENT:
+            return Finding(error, UNSURE, member)
+        return known._replace(by=member, parts=(known,))
 
     def __or__(self, other: On) -> Classifier:
         """This, or else `other`: an exception class, a predicate, a classifier, or a tuple of these."""
@@ -140,7 +136,7 @@ def judge_of(on: On, tables: Tables, known: dict[type, Verdict]) -> Judge:
     def judge(error: Exception) -> Verdict:
         verdict = whole(error) or PERMANENT
         kind = type(error)
-        if classes_alone and len(known) < _MOST_KNOWN and not (_tables_of(kind) or issubclass(kind, ExceptionGroup)):
+        if classes_alone and len(known) < _MOST_KNOWN and not (rules_of(kind) or issubclass(kind, ExceptionGroup)):
             known[kind] = verdict
         return verdict
 
@@ -169,64 +165,23 @@ def members_of(on: Any, option: str = "on") -> tuple[On, ...]:
     return (cast("On", on),)
 
 
-def _ask(member: On, error: BaseException) -> Verdict | bool | None:
+def _ask(member: On, error: BaseException) -> Finding | None:
+    """What one member says; without a verdict where it admits the error and says no more."""
     if isinstance(member, type):
-        return isinstance(error, member)
+        return Finding(error, None, member) if isinstance(error, member) else None
+    if isinstance(member, Classifier):
+        finding = member.find(error)
+        return None if finding.verdict is None else finding
+    if isinstance(member, Tables):
+        return member.find(error)
     answer: object = cast("Callable[[BaseException], object]", member)(error)
-    if answer is None or isinstance(answer, (bool, Verdict)):
-        return answer
+    if isinstance(answer, Verdict):
+        return Finding(error, answer, member)
+    if answer is None or isinstance(answer, bool):
+        return Finding(error, None, member) if answer else None
     raise TypeError(f"{name_of(member)} answered {answer!r}; a Verdict, True, False or None was expected")
 
 
-def _as_group(error: BaseException) -> BaseExceptionGroup[BaseException] | None:
-    if isinstance(error, BaseExceptionGroup):
-        return cast("BaseExceptionGroup[BaseException]", error)
-    return None
-
-
 def _admits(member: On, error: BaseException) -> bool:
-    answer = _ask(member, error)
-    return answer.kind is not VerdictKind.PERMANENT if isinstance(answer, Verdict) else bool(answer)
-
-
-def _refined(error: BaseException, tables: Tables) -> Verdict:
-    """What is known of an error that was admitted by its class alone."""
-    group = _as_group(error)
-    known = tables(error) if group is None else _of_group(group, tables)
-    return UNSURE if known is None or known.kind is VerdictKind.PERMANENT else known
-
-
-def _of_group(group: BaseExceptionGroup[BaseException], ask: Classifier | Tables) -> Verdict | None:
-    """Transient only if every leaf is, unsure if one is; the longest hint counts."""
-    verdicts = [ask(leaf) for leaf in _leaves(group)]
-    known = [verdict for verdict in verdicts if verdict is not None and verdict.kind is not VerdictKind.PERMANENT]
-    if len(known) < len(verdicts):
-        return Verdict.permanent("a group with a leaf that is not worth trying again")
-    after = max((verdict.after for verdict in known if verdict.after is not None), default=None)
-    throttled = any(verdict.throttled for verdict in known)
-    unsure = any(verdict.kind is VerdictKind.UNSURE for verdict in known)
-    kind = VerdictKind.UNSURE if unsure else VerdictKind.TRANSIENT
-    return Verdict(kind, after, throttled, f"every leaf of the group is {kind} or better")
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for inner in group.exceptions:
-        if isinstance(inner, BaseExceptionGroup):
-            yield from _leaves(cast("BaseExceptionGroup[BaseException]", inner))
-        else:
-            yield inner
-
-
-def _load_tables(kind: type[BaseException]) -> tuple[Table, ...]:
-    """The tables that may know exceptions of this class, nearest base first; loaded here, on the first such error."""
-    names: dict[str, None] = {}
-    for base in kind.__mro__:
-        top = base.__module__.partition(".")[0]
-        name = _TABLE_OF_MODULE.get(top) or _TABLE_OF_MODULE.get(f"{base.__module__}.{base.__qualname__}")
-        if name is not None:
-            names[name] = None
-    return tuple(importlib.import_module(f"resilience._core.tables.{name}").verdict for name in names)
-
-
-#: `_load_tables`, remembered. (The cast is for mypy, which takes a class's `__hash__` for that of its instances.)
-_tables_of = cast("Callable[[type[BaseException]], tuple[Table, ...]]", lru_cache(maxsize=1024)(_load_tables))
+    finding = _ask(member, error)
+    return finding is not None and (finding.verdict is None or finding.verdict.kind is not VerdictKind.PERMANENT)

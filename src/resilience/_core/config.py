@@ -38,6 +38,7 @@ _OPTION = {
     "idempotent": "idempotent",
     "max_hint": "max_hint",
     "name": "name",
+    "shield_inner": "shield_inner",
     "wrap": "wrap",
 }
 #: What only code can give.
@@ -52,7 +53,7 @@ _OTHERS_SAY = {
     "stop": "attempts",
 }
 _DURATIONS = frozenset({"within", "attempt_timeout", "initial", "cap", "max_hint", "delays"})
-_FLAGS = frozenset({"idempotent", "wrap"})
+_FLAGS = frozenset({"idempotent", "shield_inner", "wrap"})
 _TEXTS = frozenset({"name", "jitter"})
 _NAMES = [*_OPTION, *(f"{key}_ms" for key, option in _OPTION.items() if option in _DURATIONS)]
 

@@ -1,5 +1,8 @@
 """What is told to those who listen: one frozen record for each thing that happened.
 
+Every failed attempt is told once: by `RetryScheduled` if another follows, by `GaveUp` if none does. Attempts that succeed
+at once are not told: nothing is counted, and no clock is read, where nothing fails.
+
 Field names are stable and carry their units: seconds where nothing is said. A record holds the exception itself, so a
 hook that keeps events keeps the frames of the failure alive; keep ``repr(event.error)`` instead.
 """
@@ -14,7 +17,7 @@ from resilience._core.giveup import GiveUpReason
 from resilience._core.verdict import Verdict
 
 
-__all__ = ["Event", "GaveUp", "Recovered", "RetryScheduled"]
+__all__ = ["DeadlineExceeded", "Event", "GaveUp", "Recovered", "RetryScheduled"]
 
 
 @frozen(kw_only=True)
@@ -30,6 +33,8 @@ class RetryScheduled:
             failure.
         verdict: Why it is worth trying again.
         error: What the attempt raised; None if its result was refused by ``retry_result``.
+        depth: How many calls around this one are being tried again themselves, in their second or a later attempt. Above 0,
+            retries multiply: see ``shield_inner``.
     """
 
     name: str
@@ -39,6 +44,7 @@ class RetryScheduled:
     elapsed: float
     verdict: Verdict
     error: Exception | None
+    depth: int = 0
 
 
 @frozen(kw_only=True)
@@ -54,6 +60,7 @@ class GaveUp:
         reason: Which limit ended it.
         detail: The same for people, with its figures.
         error: What goes out; None if it is a result.
+        depth: As in `RetryScheduled`.
     """
 
     name: str
@@ -62,6 +69,7 @@ class GaveUp:
     reason: GiveUpReason
     detail: str
     error: BaseException | None
+    depth: int = 0
 
 
 @frozen(kw_only=True)
@@ -72,12 +80,31 @@ class Recovered:
         name: The policy's name, or the retried function's.
         attempt: The attempt that succeeded, from 2.
         elapsed: As in `RetryScheduled`.
+        depth: As in `RetryScheduled`.
     """
 
     name: str
     attempt: int
     elapsed: float
+    depth: int = 0
+
+
+@frozen(kw_only=True)
+class DeadlineExceeded:
+    """A deadline ended work: told where `DeadlineExceededError` is raised, to observers only.
+
+    A deadline that several tasks or checks run into is told by each of them.
+
+    Args:
+        name: Which deadline; None if it has no name. Of a policy's limits, ``"fetch: within"``.
+        limit: The timeout it was made from, in seconds; None if only the moment was given.
+        depth: As in `RetryScheduled`.
+    """
+
+    name: str | None
+    limit: float | None
+    depth: int = 0
 
 
 #: Everything a hook may receive.
-Event: TypeAlias = RetryScheduled | GaveUp | Recovered
+Event: TypeAlias = RetryScheduled | GaveUp | Recovered | DeadlineExceeded

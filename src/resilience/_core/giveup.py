@@ -22,6 +22,8 @@ class GiveUpReason(StrEnum):
     """The next wait does not fit into what is left of the policy's ``within``."""
     DEADLINE = "deadline"
     """The next wait does not fit into what is left of the deadline around the call."""
+    SHIELDED = "shielded"
+    """A retry around this one has ``shield_inner``: that one tries again, this one tries once."""
     HINT = "hint"
     """The server asked for a longer wait than the policy's ``max_hint``."""
     BUDGET = "budget"

@@ -1,7 +1,7 @@
 """The brain of retry: what to do after a failure. No clock is read here, nothing is slept, nothing is said.
 
-    attempt fails ─→ is it worth it? ─→ may it be repeated? ─→ attempts left? ─→ delay ─→ does it fit? ─→ budget? ─→ Wait
-                       no: PERMANENT      no: UNSURE             no: ATTEMPTS    HINT    no: DEADLINE   no: BUDGET
+    attempt fails ─→ worth it? ─→ repeatable? ─→ shielded? ─→ attempts left? ─→ delay ─→ does it fit? ─→ budget? ─→ Wait
+                     no: PERMANENT  no: UNSURE   SHIELDED     no: ATTEMPTS     HINT     no: DEADLINE   no: BUDGET
 
 The first "no" is a `GiveUp` that names the limit. The order matters: a call that could not go on anyway takes nothing
 from a budget that others share, and a wait that does not fit is never begun: there is no sleeping past a deadline, and
@@ -94,6 +94,8 @@ class Course:
     """The attempt under way, or about to begin; from 1."""
     verdict: Verdict
     """On the last failure."""
+    shield: str | None = None
+    """The retry around that tries again in this one's place; None if there is none."""
     # What the attempts failed with: the last text and how often in a row, and before it what is said already.
     _last: str = ""
     _times: int = 0
@@ -122,6 +124,8 @@ class Course:
             kind = verdict.kind
             if kind is _PERMANENT or not (rules.idempotent or kind is _TRANSIENT):
                 return _final(verdict, error, now, until)
+            if self.shield is not None:
+                return GiveUp(GiveUpReason.SHIELDED, f"the retry {self.shield!r} around it tries again, and shields it")
             if attempt >= rules.attempts:
                 return rules.used_up
             delay = rules.backoff.delay(attempt)

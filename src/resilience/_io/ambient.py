@@ -8,6 +8,9 @@ the three questions have three answers:
 - *does a wait fit?* asks only the deadline: a lease that will be renewed must not make a retry give up;
 - *how long may this one I/O call take?* asks both, at this moment;
 - *may work go on?* is answered by an error: the deadline's, or the stop's.
+
+What a retry says to those inside it stands here too: how many calls around are being tried again, and whether one of
+them shields what is inside.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from contextvars import ContextVar
 from typing import NamedTuple, cast
 
 from resilience._core import checks
-from resilience._io import world
+from resilience._io import emit, world
 from resilience.errors import DeadlineExceededError
 from resilience.typing import Seconds, Stop
 
@@ -37,6 +40,8 @@ class Scope(NamedTuple):
         stops: What else may end the work.
         entry: What entered it, to find it again on leaving; None where nothing need be found.
         task: The task whose timer enforces it. A task that merely inherited the Scope is not cancelled by it.
+        depth: How many calls around are being tried again: in their second or a later attempt.
+        shield: The retry around that has ``shield_inner``, by its name; None if there is none.
     """
 
     at: float
@@ -45,14 +50,31 @@ class Scope(NamedTuple):
     stops: tuple[Stop, ...]
     entry: object = None
     task: object = None
+    depth: int = 0
+    shield: str | None = None
 
     def __str__(self) -> str:
         named = f"the deadline {self.name!r}" if self.name else "the deadline"
         return named if self.limit is None else f"{named} of {self.limit:g} s"
 
+    def tighter(self, at: float, limit: float | None, name: str | None, task: object = None) -> Scope:
+        """The Scope of a deadline inside this one that is earlier; what else holds here holds there."""
+        return new_scope(Scope, (at, limit, name, self.stops, None, task, self.depth, self.shield))
+
+    def shielding(self, name: str) -> Scope:
+        """This Scope, with the retries inside it shielded by the one of this name."""
+        at, limit, named, stops, _, task, depth, _ = self
+        return new_scope(Scope, (at, limit, named, stops, None, task, depth, name))
+
     def error(self) -> DeadlineExceededError:
-        """What work that overran this deadline raises."""
+        """What work that overran this deadline raises; the observers are told."""
+        self.tell_overrun()
         return DeadlineExceededError(self.limit, self.name)
+
+    def tell_overrun(self) -> None:
+        """Tell the observers that this deadline has ended work."""
+        if world.current.observers:
+            emit.tell_overrun(self.limit, self.name, self.depth)
 
     def check(self) -> None:
         """Raise if the work may not go on.
@@ -93,7 +115,7 @@ class Scope(NamedTuple):
         return None if left == math.inf else left
 
 
-#: `Scope(…)`, of all six fields in order, without the constructor that `NamedTuple` writes: half the cost.
+#: `Scope(…)`, of all its fields in order, without the constructor that `NamedTuple` writes: half the cost.
 new_scope = cast("Callable[[type[Scope], tuple[object, ...]], Scope]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 
 #: Seconds; what an I/O call gets when a stop's moment has come but the stop has not ended the work yet.

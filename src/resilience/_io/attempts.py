@@ -1,7 +1,7 @@
 """The hands of retry: attempt, and wait in between, until the call says that it is over.
 
-`attempting` and `aattempting` are twins, and so are `_limited` and `_alimited`, `run` and `arun`, `pause` and `apause`. A
-twin contains `await` and the other colour's way to wait; what happens after a failure is decided in `call`, for both. One
+`attempting` and `aattempting` are twins, and so are `_shielding` and `_ashielding`, `_limited` and `_alimited`, `run` and
+`arun`, `pause` and `apause`. A twin contains `await` and the other colour's way to wait; what happens after a failure is decided in `call`, for both. One
 comparison stands in `_limited` and its twin although `Call.scope_of_attempt` has it too, whether the first attempt's own
 limit is the tighter one: on the happy path of a limited call there is no `Call` yet, and making one would cost more than
 the rest.
@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
 from resilience._io import aio, world
-from resilience._io.ambient import Scope, enter_scope, leave_scope, new_scope, scope_now, watching
+from resilience._io.ambient import UNBOUNDED, Scope, enter_scope, leave_scope, new_scope, scope_now, watching
 from resilience._io.call import Call, Plan
 from resilience._io.stay import Stay, covered
 
@@ -30,7 +30,7 @@ R = TypeVar("R")
 def attempting(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
     """`fn`, retried; under a plain policy a call that succeeds costs one `try`."""
     if not plan.plain:
-        return _limited(plan, name, fn)
+        return (_limited if plan.clocked else _shielding)(plan, name, fn)
 
     def call_plain(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
@@ -47,7 +47,7 @@ def attempting(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
 def aattempting(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
     """`attempting` for coroutine functions."""
     if not plan.plain:
-        return _alimited(plan, name, fn)
+        return (_alimited if plan.clocked else _ashielding)(plan, name, fn)
 
     async def call_plain(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
@@ -70,10 +70,53 @@ def begin(plan: Plan, name: str) -> Call:
     return Call(plan, name, started, scope_now())
 
 
+def _shielding(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
+    """`attempting` for a policy that must know nothing before a call fails, and only shields what is inside."""
+    alone = UNBOUNDED.shielding(name)  # made once, for the usual case
+
+    def call_shielding(*args: P.args, **kwargs: P.kwargs) -> R:
+        outer = scope_now()
+        token = enter_scope(alone if outer is UNBOUNDED else outer.shielding(name))
+        try:
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                leave_scope(token)
+        except Exception as error:
+            call = Call.after_first(plan, name, world.current.monotonic(), outer, error)
+            if call is None:
+                raise
+        return run(call, fn, args, kwargs)
+
+    return call_shielding
+
+
+def _ashielding(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """`_shielding` for coroutine functions."""
+    alone = UNBOUNDED.shielding(name)
+
+    async def call_shielding(*args: P.args, **kwargs: P.kwargs) -> R:
+        outer = scope_now()
+        token = enter_scope(alone if outer is UNBOUNDED else outer.shielding(name))
+        try:
+            try:
+                return await fn(*args, **kwargs)
+            finally:
+                leave_scope(token)
+        except Exception as error:
+            call = Call.after_first(plan, name, world.current.monotonic(), outer, error)
+            if call is None:
+                raise
+        return await arun(call, fn, args, kwargs)
+
+    return call_shielding
+
+
 def _limited(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
     """`attempting` for a policy that must know of a call before it fails."""
     budget, limit, refuses = plan.budget, plan.first_limit, plan.refuses
     limit_name = f"{name}: {plan.first_limit_name}"
+    shield = name if plan.shield_inner else None
 
     def call_limited(*args: P.args, **kwargs: P.kwargs) -> R:
         started, outer = world.current.monotonic(), scope_now()
@@ -82,9 +125,18 @@ def _limited(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
                 budget.counts.call(started)
         try:
             if limit is None or started + limit >= outer.at:
-                value = fn(*args, **kwargs)
+                if shield is None:
+                    value = fn(*args, **kwargs)
+                else:
+                    token = enter_scope(outer.shielding(shield))
+                    try:
+                        value = fn(*args, **kwargs)
+                    finally:
+                        leave_scope(token)
             else:
-                token = enter_scope(new_scope(Scope, (started + limit, limit, limit_name, outer.stops, None, None)))
+                stops, depth, inside = outer.stops, outer.depth, shield or outer.shield
+                at = started + limit
+                token = enter_scope(new_scope(Scope, (at, limit, limit_name, stops, None, None, depth, inside)))
                 try:
                     value = fn(*args, **kwargs)
                 finally:
@@ -108,6 +160,7 @@ def _alimited(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[
     """`_limited` for coroutine functions; a timer ends an attempt that overruns."""
     budget, limit, refuses = plan.budget, plan.first_limit, plan.refuses
     limit_name = f"{name}: {plan.first_limit_name}"
+    shield = name if plan.shield_inner else None
 
     async def call_limited(*args: P.args, **kwargs: P.kwargs) -> R:
         started, outer = world.current.monotonic(), scope_now()
@@ -120,11 +173,14 @@ def _alimited(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[
             if limit is not None:
                 at = started + limit
                 if at < outer.at:
+                    stops, depth, inside = outer.stops, outer.depth, shield or outer.shield
                     task = aio.current_task()
-                    scope = new_scope(Scope, (at, limit, limit_name, outer.stops, None, task))
+                    scope = new_scope(Scope, (at, limit, limit_name, stops, None, task, depth, inside))
                     stay = Stay(scope, outer, limit)
                 elif not covered(outer):
-                    stay = Stay(outer, outer)
+                    stay = Stay(outer if shield is None else outer.shielding(shield), outer)
+            if stay is None and shield is not None:
+                stay = Stay(outer.shielding(shield), outer, timed=False)
             if stay is None:
                 value = await fn(*args, **kwargs)
             else:
@@ -149,7 +205,7 @@ def _alimited(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[
 
 def run(call: Call, fn: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
     """Attempt `fn` until the call ends: from its first attempt on, or after that one has failed."""
-    scoped = call.plan.first_limit is not None
+    scoped = call.scoped
     try:
         while True:
             if (call.delay or call.limited) and not pause(call):
@@ -183,21 +239,21 @@ def run(call: Call, fn: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping
 
 async def arun(call: Call, fn: Callable[..., Awaitable[R]], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
     """`run` for coroutine functions; a timer ends an attempt that overruns."""
-    scoped = call.plan.first_limit is not None
+    scoped, timed = call.scoped, call.plan.first_limit is not None
     value = cast("R", None)
     try:
         while True:
             if call.delay is not None and not await apause(call):
                 raise call.cut_short()
             try:
-                scope = (call.scope_of_attempt() or call.outer) if scoped else None
-                if scope is None or (scope is call.outer and covered(scope)):
+                scope = call.scope_of_attempt() if scoped else None
+                if scope is None and (not timed or covered(call.outer)):
                     value = await fn(*args, **kwargs)
                 else:
-                    with Stay(scope, call.outer) as stay:
+                    with Stay(scope or call.outer, call.outer, timed=timed) as stay:
                         value = await fn(*args, **kwargs)
                     if stay.overran:
-                        raise scope.error() from stay.take_cause()
+                        raise stay.scope.error() from stay.take_cause()
             except Exception as error:
                 if not call.failed(error):
                     if call.wraps:

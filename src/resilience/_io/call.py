@@ -30,7 +30,8 @@ from resilience.typing import Hook
 __all__ = ["Call", "Plan"]
 
 #: Failures that are final in themselves: no limit ended the call, so there is nothing for `wrap=True` to report.
-_FINAL = frozenset({GiveUpReason.PERMANENT, GiveUpReason.UNSURE, GiveUpReason.POLICY})
+#: Of these, a shielded one is for the retry around to judge, as it is.
+_FINAL = frozenset({GiveUpReason.PERMANENT, GiveUpReason.UNSURE, GiveUpReason.SHIELDED, GiveUpReason.POLICY})
 
 
 @frozen(eq=False, repr=False)
@@ -44,8 +45,10 @@ class Plan:
         attempt_timeout: Seconds for one attempt; None for no limit.
         budget: The retry budget; None for none.
         refuses: Whether a returned value counts as a failure; None if none does.
+        shield_inner: Whether the retries inside an attempt try once.
         wrap: Whether to raise `RetriesExhaustedError` in place of the caller's own.
         hooks: Who is told.
+        clocked: Whether the clock must be read before the first attempt.
         plain: Whether nothing need be known before the first failure: a call that succeeds then costs one `try`.
         first_limit: Seconds that the first attempt has, before what is around the call is asked; None for no limit.
         first_limit_name: Which of the two limits that is.
@@ -57,8 +60,10 @@ class Plan:
     attempt_timeout: float | None
     budget: RetryBudget | None
     refuses: Callable[[Any], bool] | None
+    shield_inner: bool
     wrap: bool
     hooks: tuple[Hook, ...]
+    clocked: bool = field(init=False)
     plain: bool = field(init=False)
     first_limit: float | None = field(init=False)
     first_limit_name: str = field(init=False)
@@ -67,7 +72,9 @@ class Plan:
         limits = [limit for limit in (self.within, self.attempt_timeout) if limit is not None]
         object.__setattr__(self, "first_limit", min(limits, default=None))
         object.__setattr__(self, "first_limit_name", "within" if self.first_limit == self.within else "attempt_timeout")
-        object.__setattr__(self, "plain", not limits and self.budget is None and self.refuses is None)
+        clocked = bool(limits) or self.budget is not None or self.refuses is not None
+        object.__setattr__(self, "clocked", clocked)
+        object.__setattr__(self, "plain", not (clocked or self.shield_inner))
 
 
 class Call(Course):
@@ -78,7 +85,7 @@ class Call(Course):
     Args:
         plan: What its policy comes down to.
         name: Who is retried, for people.
-        started: The monotonic moment it began; of a plain policy's call, at which its first attempt failed.
+        started: The monotonic moment it began; of one whose policy is not clocked, at which its first attempt failed.
         outer: The Scope around it.
     """
 
@@ -87,6 +94,8 @@ class Call(Course):
     """The last real error, while a deadline or a stop may cut the next wait or attempt short."""
     limited: bool = False
     """Whether one may."""
+    late: bool = False
+    """Whether its clock was first read after its first failure: when it began nobody knows."""
     delay: float | None = None
     """Seconds to wait before the next attempt; None before the first."""
     _until: Until | None = None
@@ -101,6 +110,8 @@ class Call(Course):
         self.outer = outer
         self._heard = heard = emit.is_heard(plan.hooks)
         if outer is not UNBOUNDED or plan.first_limit is not None:
+            if outer.shield is not None:
+                self.shield = outer.shield
             self._until = self._earliest_limit()
             self.limited = self._until is not None or bool(outer.stops) or plan.attempt_timeout is not None
         self._alone = not (heard or self.limited or plan.budget)
@@ -109,6 +120,8 @@ class Call(Course):
     def after_first(cls, plan: Plan, name: str, started: float, outer: Scope, error: Exception) -> Call | None:
         """The call whose first attempt has just raised `error`, if another attempt follows; None to let it out."""
         call = cls(plan, name, started, outer)
+        if not plan.clocked:
+            call.late = True
         if call.failed(error):
             return call
         if call.wraps:
@@ -120,6 +133,11 @@ class Call(Course):
         """The call whose first attempt has just returned `value`, if another attempt follows; None to return it."""
         call = cls(plan, name, started, outer)
         return None if call.succeeded(value) else call
+
+    @property
+    def scoped(self) -> bool:
+        """Whether an attempt of it may have a Scope of its own."""
+        return self._heard or self.plan.first_limit is not None or self.plan.shield_inner
 
     @property
     def wraps(self) -> bool:
@@ -160,14 +178,23 @@ class Call(Course):
         return RetriesExhaustedError(self.name, self.attempt, self._elapsed(), self._ending.reason.value)
 
     def scope_of_attempt(self) -> Scope | None:
-        """The Scope of the next attempt of a policy with limits; None where it is the one around the call."""
+        """The Scope of the next attempt; None where it is the one around the call."""
+        plan, outer = self.plan, self.outer
+        scope = None if plan.first_limit is None else self._tighter()
+        again = self._heard and self.attempt > 1  # the depth is for those who listen
+        if again or plan.shield_inner:
+            shield = self.name if plan.shield_inner else outer.shield
+            scope = (scope or outer)._replace(entry=None, depth=outer.depth + again, shield=shield)
+        return scope
+
+    def _tighter(self) -> Scope | None:
         plan, outer = self.plan, self.outer
         within, timeout = plan.within, plan.attempt_timeout
         if timeout is None or (within is not None and self.started + within <= world.current.monotonic() + timeout):
             limit, at, which = within, self.started + (within or 0.0), "within"
         else:
             limit, at, which = timeout, world.current.monotonic() + timeout, "attempt_timeout"
-        return Scope(at, limit, f"{self.name}: {which}", outer.stops) if at < outer.at else None
+        return outer.tighter(at, limit, f"{self.name}: {which}") if at < outer.at else None
 
     def may_begin(self) -> bool:
         """Whether, after a wait, the next attempt may begin: no stop has ended the work, no deadline has passed."""
@@ -228,7 +255,10 @@ class Call(Course):
     def _tell_recovery(self) -> None:
         from resilience._core.events import Recovered  # noqa: PLC0415
 
-        emit.emit(self.plan.hooks, Recovered(name=self.name, attempt=self.attempt, elapsed=self._elapsed()))
+        emit.emit(
+            self.plan.hooks,
+            Recovered(name=self.name, attempt=self.attempt, elapsed=self._elapsed(), depth=self.outer.depth),
+        )
 
     def _tell_schedule(self, error: Exception | None, delay: float) -> None:
         if not self._heard:
@@ -244,6 +274,7 @@ class Call(Course):
             elapsed=self._elapsed(),
             verdict=self.verdict,
             error=error,
+            depth=self.outer.depth,
         )
         unsure = error is not None and self.verdict.kind is VerdictKind.UNSURE
         emit.log_retry(event, may_be_applied=unsure and not self._told_unsure)
@@ -254,8 +285,7 @@ class Call(Course):
         self._ending = ending
         elapsed = self._elapsed()
         if error is not None and (self.attempt > 1 or ending.reason is not GiveUpReason.PERMANENT):
-            # When a plain policy's call began nobody knows: the clock was first read after its first failure.
-            since = " from the first failure" if self.plan.plain else ""
+            since = " from the first failure" if self.late else ""
             _note(error, self.note(self.name, elapsed, since, ending), f"{self.name}: gave up after ")
         if self._heard:
             self._tell_end(ending, error, elapsed)
@@ -270,6 +300,7 @@ class Call(Course):
             reason=ending.reason,
             detail=ending.detail,
             error=error,
+            depth=self.outer.depth,
         )
         emit.emit(self.plan.hooks, event)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from resilience._core.events import Event, RetryScheduled
 
-__all__ = ["emit", "is_heard", "log_retry", "warn"]
+__all__ = ["emit", "is_heard", "log_retry", "tell_overrun", "warn"]
 
 _WARNING = 30
 
@@ -52,6 +52,13 @@ def log_retry(event: RetryScheduled, *, may_be_applied: bool) -> None:
             "" if event.verdict.after is None else f" (the server asked for {event.verdict.after:.3g} s)",
             "; it may already have been applied" if may_be_applied else "",
         )
+
+
+def tell_overrun(limit: float | None, name: str | None, depth: int) -> None:
+    """Tell the observers that a deadline has ended work."""
+    from resilience._core.events import DeadlineExceeded  # noqa: PLC0415  # for those who observe
+
+    emit((), DeadlineExceeded(name=name, limit=limit, depth=depth))
 
 
 def warn(message: str, *args: object) -> None:

@@ -8,13 +8,13 @@ raises is logged and does no other harm.
 from __future__ import annotations
 
 from resilience._core import checks
-from resilience._core.events import Event, GaveUp, Recovered, RetryScheduled
+from resilience._core.events import DeadlineExceeded, Event, GaveUp, Recovered, RetryScheduled
 from resilience._core.giveup import GiveUpReason
 from resilience._io.world import observing
 from resilience.typing import Hook
 
 
-__all__ = ["Event", "GaveUp", "GiveUpReason", "Recovered", "RetryScheduled", "observe"]
+__all__ = ["DeadlineExceeded", "Event", "GaveUp", "GiveUpReason", "Recovered", "RetryScheduled", "observe"]
 
 
 def observe(*observers: Hook) -> None:

@@ -7,13 +7,15 @@ import locale
 import time
 from email.message import Message
 from email.utils import formatdate
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resilience._core.tables.http import LONGEST, hint, status_verdict
+from resilience._core.tables import Tables
+from resilience._core.tables.http import LONGEST, STATUS, by_status, hint, status_of
 from resilience._core.verdict import Verdict, VerdictKind
 
 
@@ -38,6 +40,18 @@ def hint_of(value: str, now: float = THEN) -> float | None:
     return hint(headers_of(Retry_After=value), lambda: now)
 
 
+class Answered(Exception):
+    """As HTTP clients raise it: with the response."""
+
+    def __init__(self, status: object, headers: object = None) -> None:
+        self.response = SimpleNamespace(status_code=status, headers=headers)
+
+
+def status_verdict(status: object, headers: Any, wall: Any) -> Any:
+    finding = by_status("Answered").find(Answered(status, headers), Tables(wall), 0)
+    return None if finding is None else finding.verdict
+
+
 TRANSIENT, UNSURE = {429}, {408, 425, 500, 502, 503, 504, 529}
 THROTTLED = {429, 503, 529}
 
@@ -55,6 +69,74 @@ def test_every_status(status: int) -> None:
 def test_numbers_that_are_no_status_are_permanent(status: int) -> None:
     """An error number is not taken for a status worth trying again."""
     assert status_verdict(status, None, never).kind == "permanent"
+
+
+def test_the_table_is_these() -> None:
+    """Nothing is in the table that is not tested above."""
+    assert set(STATUS) == TRANSIENT | UNSURE
+
+
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [
+        ("503", 503),
+        ("0503", 503),
+        ("", None),
+        ("5O3", None),
+        ("٥٠٣", None),
+        ("-1", None),
+        (None, None),
+        (True, None),
+        (503.0, None),
+        (b"503", None),
+        ([503], None),
+        ("9" * 5000, 9999),
+    ],
+    ids=lambda value: str(value)[:8],
+)
+def test_a_status_as_text_is_read(value: object, status: int | None) -> None:
+    """Some libraries keep the status as they read it; what is no number is none, and then the rule has nothing to say."""
+    assert status_of(value) == status
+    verdict = status_verdict(value, None, never)
+    assert verdict is None if status is None else verdict.reason == f"HTTP {status}"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        object(),
+        5,
+        "retry-after: 5",
+        [("retry-after", "5")],
+        {"retry-after": 5},
+        {"retry-after": None},
+        {1: 2},
+        {"retry-after": "fünf"},
+        {"retry-after": b"\xff"},
+    ],
+    ids=ascii,
+)
+def test_headers_that_are_no_headers_hold_no_hint(headers: object) -> None:
+    """Whatever stands where headers should be, the status still decides."""
+    verdict = status_verdict(503, headers, never)
+    assert (verdict.kind, verdict.after) == ("unsure", None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "7"}, 7.0),  # a plain dict, as the server wrote it
+        ({"retry-after": b"7"}, 7.0),
+        ({"retry-after": "5, 7"}, 7.0),  # sent twice: the client joined the two
+        ({"retry-after": "7, 5"}, 7.0),
+        ({"retry-after": "7, soon"}, None),
+        ({"retry-after-ms": "500, 700"}, 0.7),
+    ],
+    ids=str,
+)
+def test_headers_as_libraries_keep_them(headers: Any, seconds: float | None) -> None:
+    """In any case of letters, as bytes, and twice: then the longest counts, if each can be read."""
+    assert hint(headers, never) == seconds
 
 
 @pytest.mark.parametrize("status", sorted(TRANSIENT | UNSURE))
@@ -91,7 +173,7 @@ def test_seconds(value: str, seconds: float) -> None:
     "value",
     [
         "", " ", "tomorrow", "-5", "+5", "nan", "NaN", "inf", "-inf", "Infinity", "1_0", "1e3", "0x10", "1,5", "5s", "5 s", "٣",
-        "²", ".", "1.2.3", "30, 60", "Wed", "Wed, 99 Oct 2015 07:28:00 GMT", "32 Foo 2015", ",", ":",
+        "²", ".", "1.2.3", "30,60", "30, x", "Wed", "Wed, 99 Oct 2015 07:28:00 GMT", "32 Foo 2015", ",", ":",
         "Wed, 21 Oct 99999999999999999999 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:00 +9999999",
         "Wed, 21 Oct 2015 25:61:61 GMT", "(", "(((", "\0", "0 0 0 0 0", "21 Oct 2015 :: GMT",
     ],

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import errno
 import http.client
+import multiprocessing
+import os
 import socket
 import sqlite3
 import ssl
@@ -16,25 +18,29 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.core.tables.proving import NOW, Proof
+from tests.servers import http as servers
+from tests.servers.http import untrusted
 
-from resilience._core.tables.stdlib import ERRNO_TRANSIENT, ERRNO_UNSURE, _numbers, verdict
+from resilience._core.tables import Tables
+from resilience._core.tables.http import STATUS
+from resilience._core.tables.stdlib import ERRNO_TRANSIENT, ERRNO_UNSURE
 from resilience._core.verdict import Verdict, VerdictKind
 
 
 TRANSIENT, UNSURE, PERMANENT = VerdictKind.TRANSIENT, VerdictKind.UNSURE, VerdictKind.PERMANENT
-NOW = 1445412480.0  # 2015-10-21T07:28:00Z
 
 
 def judged(error: BaseException) -> Verdict | None:
     assert isinstance(error, Exception)
-    return verdict(error, lambda: NOW)
+    return Tables(lambda: NOW)(error)
 
 
 def kind_of(error: BaseException) -> VerdictKind | None:
@@ -58,6 +64,8 @@ PERMANENT_NAMES = (
     "EACCES EPERM ENOENT EEXIST EISDIR ENOTDIR ENOSPC EROFS EDQUOT EINVAL EBADF ENOTEMPTY ENAMETOOLONG EADDRINUSE ENOTCONN EISCONN"
     " EPROTONOSUPPORT EAFNOSUPPORT EIO ENXIO ECHILD EFBIG EMSGSIZE ENOEXEC ELOOP"
 )
+NUMBERS_TRANSIENT = frozenset(getattr(errno, name) for name in ERRNO_TRANSIENT if hasattr(errno, name))
+NUMBERS_UNSURE = frozenset(getattr(errno, name) for name in ERRNO_UNSURE if hasattr(errno, name))
 ERRNO_ROWS = [
     (name, kind)
     for names, kind in ((TRANSIENT_NAMES, TRANSIENT), (UNSURE_NAMES, UNSURE), (PERMANENT_NAMES, PERMANENT))
@@ -73,20 +81,20 @@ def test_errno(name: str, kind: VerdictKind) -> None:
     found = judged(OSError(number, "said"))
     assert found is not None
     assert found.kind is kind
-    assert getattr(errno, found.reason) == number
+    assert getattr(errno, found.reason.removeprefix("errno ")) == number
 
 
 def test_every_number_of_the_table_has_its_row() -> None:
     """Nothing is in the table that no row above tests, and nothing is in it twice."""
     rows = {kind: frozenset(getattr(errno, name) for name, of in ERRNO_ROWS if of is kind) for kind in VerdictKind}
-    assert (rows[TRANSIENT], rows[UNSURE]) == (ERRNO_TRANSIENT, ERRNO_UNSURE)
-    assert not ERRNO_TRANSIENT & ERRNO_UNSURE
+    assert (rows[TRANSIENT], rows[UNSURE]) == (NUMBERS_TRANSIENT, NUMBERS_UNSURE)
+    assert not NUMBERS_TRANSIENT & NUMBERS_UNSURE
 
 
 @pytest.mark.parametrize("number", sorted(errno.errorcode))
 def test_every_number_of_the_platform_has_a_verdict(number: int) -> None:
     """What is in neither set is permanent."""
-    expected = TRANSIENT if number in ERRNO_TRANSIENT else UNSURE if number in ERRNO_UNSURE else PERMANENT
+    expected = TRANSIENT if number in NUMBERS_TRANSIENT else UNSURE if number in NUMBERS_UNSURE else PERMANENT
     assert kind_of(OSError(number, "said")) is expected
 
 
@@ -99,11 +107,6 @@ def test_an_error_number_is_no_http_status() -> None:
 def test_a_number_that_no_one_knows_is_permanent_and_named() -> None:
     """An unknown number is said as it is."""
     assert judged(OSError(99_999, "new")) == Verdict.permanent("errno 99999")
-
-
-def test_names_a_platform_lacks_are_left_out() -> None:
-    """The table loads on platforms that lack some names."""
-    assert _numbers("EINTR", "ENOSUCHNAME") == {errno.EINTR}
 
 
 @pytest.mark.parametrize(
@@ -390,7 +393,7 @@ def test_urllib_without_headers() -> None:
 @pytest.mark.parametrize(
     ("reason", "expected"),
     [
-        ("unknown url type: ftq", Verdict.permanent("urllib: unknown url type: ftq")),
+        ("unknown url type: ftq", Verdict.permanent("reason: unknown url type: ftq")),
         (TimeoutError("timed out"), Verdict.unsure(reason="timed out")),
         (ValueError("bug"), None),
     ],
@@ -426,7 +429,7 @@ def test_a_locked_database_for_real(tmp_path: Path) -> None:
         assert kind_of(caught(lambda: second.execute("SELEKT"))) is PERMANENT
         second.execute("INSERT INTO t VALUES (1)")
         error = caught(lambda: second.execute("INSERT INTO t VALUES (1)"))
-        assert judged(error) == Verdict.permanent(f"sqlite {sqlite3.SQLITE_CONSTRAINT_UNIQUE}")
+        assert judged(error) == Verdict.permanent(f"sqlite_errorcode {sqlite3.SQLITE_CONSTRAINT_UNIQUE}")
     assert kind_of(caught(lambda: second.execute("SELECT 1"))) is None  # closed: a bug, without a code
 
 
@@ -450,3 +453,190 @@ def test_a_child_that_ran_out_of_time_for_real() -> None:
     """A command that was killed for its timeout may have done its work."""
     work = [sys.executable, "-c", "import time; time.sleep(30)"]
     assert kind_of(caught(lambda: subprocess.run(work, timeout=0.05, check=False))) is UNSURE
+
+
+# -- every row, with its proof ---------------------------------------------------------------------------------------------
+
+
+def read_http(server: servers.Misbehaving) -> bytes:
+    return get(server.port)
+
+
+@pytest.mark.parametrize(
+    ("answer", "row"),
+    [
+        (servers.hang_up, "http.client.RemoteDisconnected"),
+        (servers.cut_off, "http.client.IncompleteRead"),
+        (servers.babble, "http.client.BadStatusLine"),
+        (servers.reset, "builtins.OSError, errno ECONNRESET"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_rows_of_broken_answers(proof: Proof, answer: servers.Answer, row: str) -> None:
+    """What `http.client` raises when an answer breaks off; urllib wraps some of it."""
+    with servers.serving(answer) as server:
+        proof.server(caught(lambda: read_http(server)), row, "unsure")
+
+
+def test_rows_of_urllib(proof: Proof) -> None:
+    """By what it wraps, by its words, and a download that came short."""
+    port = free_port()
+    refused = caught(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5))
+    proof.server(refused, "urllib.error.URLError, by its reason", "transient")
+    words = caught(lambda: urllib.request.urlopen("ftq://127.0.0.1/"))
+    proof.server(words, "urllib.error.URLError, any other reason", "permanent")
+    with servers.serving(servers.cut_off) as server:
+        short = caught(lambda: urllib.request.urlretrieve(f"{server.url}/"))
+    urllib.request.urlcleanup()
+    proof.server(short, "urllib.error.ContentTooShortError", "unsure")
+
+
+@pytest.mark.parametrize("status", [*STATUS, 404])
+def test_rows_of_urllib_statuses(proof: Proof, status: int) -> None:
+    """Each status, as urllib raises it."""
+    with (
+        servers.serving(servers.says(status, retry_after="7")) as server,
+        pytest.raises(urllib.error.HTTPError) as raised,
+    ):
+        urllib.request.urlopen(f"{server.url}/", timeout=5)
+    known = STATUS.get(status)
+    row = "urllib.error.HTTPError, any other HTTP" if known is None else f"urllib.error.HTTPError, HTTP {status}"
+    with raised.value as error:
+        if known is None:
+            proof.server(error, row, "permanent")
+        else:
+            proof.server(error, row, known.kind, throttled=known.throttled, after=7.0)
+
+
+@pytest.mark.parametrize("after", ["refused", "throttled"])
+def test_an_error_after_a_redirect_proves_nothing_of_the_first_request(after: str) -> None:
+    """A POST was done and answered with a redirect; that nobody listens there does not undo it."""
+    with servers.serving(servers.says(429)) as busy:
+        target = busy.url if after == "throttled" else f"http://127.0.0.1:{free_port()}"
+        with servers.serving(servers.says(303, location=f"{target}/")) as first, pytest.raises(OSError) as raised:
+            urllib.request.urlopen(first.url, data=b"x", timeout=5)
+    verdict = judged(raised.value)
+    getattr(raised.value, "close", str)()
+    assert verdict is not None
+    assert verdict.kind is UNSURE
+    assert "an earlier request may have been done" in verdict.reason
+
+
+@pytest.mark.parametrize("name", [*ERRNO_TRANSIENT, *ERRNO_UNSURE])
+def test_rows_of_error_numbers(proof: Proof, name: str) -> None:
+    """Each number of the table; that the operating system raises the same class with the same number is Python's promise."""
+    kind = "transient" if name in ERRNO_TRANSIENT else "unsure"
+    because = "the operating system sets the number, and Python makes the same class of it"
+    proof.constructor(OSError(getattr(errno, name), "said"), f"builtins.OSError, errno {name}", kind, because=because)
+
+
+def test_rows_of_error_numbers_for_real(proof: Proof, tmp_path: Path) -> None:
+    """Some of them by the operating system itself."""
+    port = free_port()
+    refused = caught(lambda: socket.create_connection(("127.0.0.1", port)))
+    proof.server(refused, "builtins.OSError, errno ECONNREFUSED", "transient")
+    first, second = socket.socketpair()
+    with first, second:
+        first.setblocking(False)
+        proof.server(caught(lambda: first.recv(1)), "builtins.OSError, errno EAGAIN", "unsure")
+        second.close()
+        proof.server(caught(lambda: first.sendall(b"x")), "builtins.OSError, errno EPIPE", "unsure")
+    proof.server(caught((tmp_path / "none").read_bytes), "builtins.OSError, any other errno", "permanent")
+
+
+def test_rows_of_errors_without_a_number(proof: Proof) -> None:
+    """Raised by Python code, which sets none: asyncio's and socket's own timeouts, and programs that raise them by name."""
+    first, second = socket.socketpair()
+    with first, second:
+        first.settimeout(0.001)
+        proof.server(caught(lambda: first.recv(1)), "builtins.TimeoutError, errno none", "unsure")
+    because = "the operating system always sets a number; only Python code raises it without one"
+    proof.constructor(
+        ConnectionRefusedError(), "builtins.ConnectionRefusedError, errno none", "transient", because=because
+    )
+    proof.constructor(ConnectionResetError(), "builtins.ConnectionError, errno none", "unsure", because=because)
+
+
+def test_rows_of_dns(proof: Proof) -> None:
+    """A name that cannot be one; a resolver that does not answer cannot be had on loopback."""
+    error = caught(lambda: socket.getaddrinfo("256.256.256.256", 80, flags=socket.AI_NUMERICHOST))
+    proof.server(error, "socket.gaierror, any other DNS", "permanent")
+    silent = socket.gaierror(socket.EAI_AGAIN, "said")
+    because = "the machine's resolver would have to be silenced"
+    proof.constructor(silent, "socket.gaierror, DNS: EAI_AGAIN or EAI_FAIL", "transient", because=because)
+
+
+def test_rows_of_tls(proof: Proof) -> None:
+    """Not trusted, not spoken, broken off."""
+
+    def connect(port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), 5) as plain_socket:
+            ssl.create_default_context().wrap_socket(plain_socket, server_hostname="localhost").close()
+
+    with servers.serving(servers.says(200), ssl_context=untrusted()) as server:
+        proof.server(caught(lambda: connect(server.port)), "ssl.SSLCertVerificationError", "permanent")
+
+    def plain(peer: socket.socket) -> None:
+        peer.recv(1000)
+        peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with served(plain) as port:
+        proof.server(caught(lambda: connect(port)), "ssl.SSLError", "permanent")
+    with served(hang_up) as port:
+        proof.server(caught(lambda: connect(port)), "ssl.SSLEOFError", "unsure")
+    because = "the TLS library decides how it reports a broken connection, and this version reports an end of file"
+    proof.constructor(ssl.SSLZeroReturnError(6, "closed"), "ssl.SSLZeroReturnError", "unsure", because=because)
+    proof.constructor(ssl.SSLSyscallError(5, "broke"), "ssl.SSLSyscallError", "unsure", because=because)
+
+
+def test_rows_of_sqlite(proof: Proof, tmp_path: Path) -> None:
+    """Locked by another connection, or by another statement of a shared cache; and a statement that is none."""
+    with (
+        contextlib.closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as first,
+        contextlib.closing(sqlite3.connect(tmp_path / "db", isolation_level=None, timeout=0)) as second,
+    ):
+        first.execute("BEGIN IMMEDIATE")
+        busy = caught(lambda: second.execute("CREATE TABLE t (x)"))
+        proof.server(busy, "sqlite3.Error, sqlite_errorcode SQLITE_BUSY", "transient")
+        proof.server(caught(lambda: second.execute("SELEKT")), "sqlite3.Error, any other sqlite_errorcode", "permanent")
+    shared = "file:shared?mode=memory&cache=shared"
+    with (
+        contextlib.closing(sqlite3.connect(shared, uri=True, isolation_level=None)) as first,
+        contextlib.closing(sqlite3.connect(shared, uri=True, isolation_level=None, timeout=0)) as second,
+    ):
+        first.execute("CREATE TABLE t (x)")
+        first.execute("BEGIN IMMEDIATE")
+        first.execute("INSERT INTO t VALUES (1)")
+        locked = caught(lambda: second.execute("SELECT * FROM t"))
+        proof.server(locked, "sqlite3.Error, sqlite_errorcode SQLITE_LOCKED", "transient")
+    for name, code in (("SQLITE_NOMEM", 7), ("SQLITE_PROTOCOL", 15), ("SQLITE_SCHEMA", 17)):
+        error = sqlite3.OperationalError("said")
+        error.sqlite_errorcode = code
+        because = "a race inside SQLite, or no memory: not to be caused at will"
+        proof.constructor(error, f"sqlite3.Error, sqlite_errorcode {name}", "transient", because=because)
+
+
+def test_rows_of_children(proof: Proof) -> None:
+    """A command that ran out of time, and a pool whose worker died."""
+    work = [sys.executable, "-c", "import time; time.sleep(30)"]
+    slow = caught(lambda: subprocess.run(work, timeout=0.05, check=False))
+    proof.server(slow, "subprocess.TimeoutExpired", "unsure")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        died = caught(pool.submit(os._exit, 1).result)
+    proof.server(died, "concurrent.futures.process.BrokenProcessPool", "unsure")
+
+
+def test_rows_of_streams(proof: Proof) -> None:
+    """asyncio's reader meets the end before it has read what it was to read."""
+
+    async def read() -> bytes:
+        with servers.serving(servers.cut_off) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            try:
+                return await reader.readexactly(10_000)
+            finally:
+                writer.close()
+                await writer.wait_closed()
+
+    proof.server(caught(lambda: asyncio.run(read())), "asyncio.exceptions.IncompleteReadError", "unsure")

@@ -8,109 +8,116 @@ in this table: nobody knows them, so nobody tries them again.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from resilience._core.tables.http import status_verdict
+from resilience._core.rows import Always, By, Inside, LastOf, Rule, Table, local
+from resilience._core.tables.http import by_status
 from resilience._core.verdict import Verdict
 
 
-__all__ = ["ERRNO_TRANSIENT", "ERRNO_UNSURE", "verdict"]
-
-
-def _numbers(*names: str) -> frozenset[int]:
-    """The error numbers of these names; a platform lacks some of them."""
-    return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
-
+__all__ = ["TABLE"]
 
 #: The call was refused before it had any effect: nobody there, no local port free, a resource used up or busy.
-ERRNO_TRANSIENT = _numbers(
-    *("ECONNREFUSED", "EADDRNOTAVAIL", "EINTR", "EBUSY", "ETXTBSY", "EDEADLK", "ENOLCK", "EMFILE", "ENFILE"),
+ERRNO_TRANSIENT = (
+    "ECONNREFUSED",
+    "EADDRNOTAVAIL",
+    "EINTR",
+    "EBUSY",
+    "ETXTBSY",
+    "EDEADLK",
+    "ENOLCK",
+    "EMFILE",
+    "ENFILE",
 )
 #: The connection broke, went silent or got stuck: what was sent may have been done.
-ERRNO_UNSURE = _numbers(
+ERRNO_UNSURE = (
     *("ECONNRESET", "ECONNABORTED", "EPIPE", "ESHUTDOWN", "ETIMEDOUT"),
-    *("EAGAIN", "EWOULDBLOCK", "ENOBUFS", "ENOMEM"),  # in the middle of an exchange, as well as before it
+    *("EAGAIN", "ENOBUFS", "ENOMEM"),  # in the middle of an exchange, as well as before it
     *("ENETDOWN", "ENETUNREACH", "ENETRESET", "EHOSTDOWN", "EHOSTUNREACH", "ESTALE"),
 )
+#: By name, for names read better and a platform may lack some of the numbers.
+_ERRNO: Mapping[str, Verdict] = {
+    **{name: Verdict.transient() for name in ERRNO_TRANSIENT if hasattr(errno, name)},
+    **{name: Verdict.unsure() for name in ERRNO_UNSURE if hasattr(errno, name)},
+}
+#: `EAGAIN` has two names; on Windows some numbers have a second one that begins with WSA.
+_NAME_OF = {**errno.errorcode, **{getattr(errno, name): name for name in _ERRNO}}
+
 #: `sqlite_errorcode`, primary part: the statement was refused whole (sqlite.org/rescode.html).
-SQLITE_TRANSIENT = {5: "SQLITE_BUSY", 6: "SQLITE_LOCKED", 7: "SQLITE_NOMEM", 15: "SQLITE_PROTOCOL", 17: "SQLITE_SCHEMA"}
-
-#: By class name within its module; the class may be a base of the error's own.
-BY_CLASS: Mapping[str, Verdict] = {
-    "http.client.RemoteDisconnected": Verdict.unsure(reason="closed without an answer"),
-    "http.client.IncompleteRead": Verdict.unsure(reason="the answer broke off"),
-    "http.client.BadStatusLine": Verdict.unsure(reason="the answer was no HTTP"),
-    "urllib.error.ContentTooShortError": Verdict.unsure(reason="the answer broke off"),
-    "asyncio.exceptions.IncompleteReadError": Verdict.unsure(reason="the answer broke off"),
-    "ssl.SSLCertVerificationError": Verdict.permanent("certificate not trusted"),
-    "ssl.SSLEOFError": Verdict.unsure(reason="closed in the middle of TLS"),
-    "ssl.SSLZeroReturnError": Verdict.unsure(reason="closed in the middle of TLS"),
-    "ssl.SSLSyscallError": Verdict.unsure(reason="broke in the middle of TLS"),
-    "ssl.SSLError": Verdict.permanent("TLS refused"),
-    "subprocess.TimeoutExpired": Verdict.unsure(reason="ran out of time"),
-    "concurrent.futures.process.BrokenProcessPool": Verdict.unsure(reason="the worker died"),
+_SQLITE: Mapping[str, Verdict] = {
+    name: Verdict.transient(reason=name)
+    for name in ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_NOMEM", "SQLITE_PROTOCOL", "SQLITE_SCHEMA")
 }
+_SQLITE_NAME_OF = {5: "SQLITE_BUSY", 6: "SQLITE_LOCKED", 7: "SQLITE_NOMEM", 15: "SQLITE_PROTOCOL", 17: "SQLITE_SCHEMA"}
+
+_BROKE_OFF = Verdict.unsure(reason="the answer broke off")
 
 
-def verdict(error: Exception, wall: Callable[[], float]) -> Verdict | None:
-    """The verdict on an exception of the standard library, or None."""
-    for base in type(error).__mro__:
-        found = BY_CLASS.get(f"{base.__module__}.{base.__qualname__}")
-        if found is not None:
-            return found
-        rule = _BY_FACTS.get(f"{base.__module__}.{base.__qualname__}")
-        if rule is not None:
-            return rule(error, wall)
-    return None
-
-
-def _of_http_error(error: Any, wall: Callable[[], float]) -> Verdict:
-    return status_verdict(error.code, error.headers, wall)
-
-
-def _of_url_error(error: Any, wall: Callable[[], float]) -> Verdict | None:
-    reason = error.reason
-    return verdict(reason, wall) if isinstance(reason, Exception) else Verdict.permanent(f"urllib: {reason}")
-
-
-def _of_dns(error: Any, _: Callable[[], float]) -> Verdict:
-    # EAI_AGAIN and EAI_FAIL by number: -3 and -4 on Linux, 2 and 4 on macOS, 11002 and 11003 on Windows.
-    if error.errno in {-3, -4, 2, 4, 11002, 11003}:
-        return Verdict.transient(reason="DNS did not answer")
-    return Verdict.permanent("unknown host")
-
-
-def _of_sqlite(error: Any, _: Callable[[], float]) -> Verdict | None:
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is None:
-        return None
-    name = SQLITE_TRANSIENT.get(code & 0xFF)
-    return Verdict.permanent(f"sqlite {code}") if name is None else Verdict.transient(reason=name)
-
-
-def _of_os_error(error: Any, _: Callable[[], float]) -> Verdict | None:
+def _errno(error: Any) -> str | None:
     number = error.errno
-    if number is not None and not isinstance(number, int):
-        return None  # somebody's own arguments, in the place where a number stands
-    if number in ERRNO_TRANSIENT:
-        return Verdict.transient(reason=errno.errorcode[number])
-    if number in ERRNO_UNSURE:
-        return Verdict.unsure(reason=errno.errorcode[number])
-    # Raised without a number, as tests and libraries do: the class still says what it is.
-    if number is None:
-        if isinstance(error, ConnectionRefusedError):
-            return Verdict.transient(reason="refused")
-        if isinstance(error, (ConnectionError, TimeoutError)):
-            return Verdict.unsure(reason="timed out" if isinstance(error, TimeoutError) else "connection broke")
-        return None
-    return Verdict.permanent(errno.errorcode.get(number, f"errno {number}"))
+    return _NAME_OF.get(number, str(number)) if isinstance(number, int) else None
 
 
-_BY_FACTS: Mapping[str, Callable[[Any, Callable[[], float]], Verdict | None]] = {
-    "urllib.error.HTTPError": _of_http_error,
-    "urllib.error.URLError": _of_url_error,
-    "socket.gaierror": _of_dns,
-    "sqlite3.Error": _of_sqlite,
-    "builtins.OSError": _of_os_error,
-}
+def _numberless(error: Any) -> str | None:
+    """Raised without a number, as tests and libraries do: the class still says what it is."""
+    return "none" if error.errno is None else None
+
+
+def _dns(error: Any) -> str:
+    # EAI_AGAIN and EAI_FAIL by number: -3 and -4 on Linux, 2 and 4 on macOS, 11002 and 11003 on Windows.
+    return "EAI_AGAIN or EAI_FAIL" if error.errno in {-3, -4, 2, 4, 11002, 11003} else "other"
+
+
+def _sqlite(error: Any) -> str | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else _SQLITE_NAME_OF.get(code & 0xFF, str(code))
+
+
+def _redirected(error: Any) -> bool:
+    """Whether urllib had an answer already, and was on its way to where that one pointed."""
+    return local(error, "urllib.request", "http_error_302", "newurl") is not None
+
+
+def _words(error: Any) -> str | None:
+    return error.reason if isinstance(error.reason, str) else None
+
+
+_NUMBERED = By("builtins.OSError", "errno", _errno, _ERRNO, otherwise=Verdict.permanent())
+
+
+def _without_number(error: str, verdict: Verdict) -> Rule:
+    return By(error, "errno", _numberless, {"none": verdict})
+
+
+TABLE = Table(
+    "the standard library",
+    (
+        # The operating system.
+        _without_number("builtins.ConnectionRefusedError", Verdict.transient(reason="refused")),
+        _without_number("builtins.ConnectionError", Verdict.unsure(reason="connection broke")),
+        _without_number("builtins.TimeoutError", Verdict.unsure(reason="timed out")),
+        _NUMBERED,
+        By("socket.gaierror", "DNS:", _dns, {"EAI_AGAIN or EAI_FAIL": Verdict.transient(reason="DNS did not answer")},
+           otherwise=Verdict.permanent("unknown host")),
+        # TLS.
+        Always("ssl.SSLCertVerificationError", Verdict.permanent("certificate not trusted")),
+        Always("ssl.SSLEOFError", Verdict.unsure(reason="closed in the middle of TLS")),
+        Always("ssl.SSLZeroReturnError", Verdict.unsure(reason="closed in the middle of TLS")),
+        Always("ssl.SSLSyscallError", Verdict.unsure(reason="broke in the middle of TLS")),
+        Always("ssl.SSLError", Verdict.permanent("TLS refused")),
+        # HTTP.
+        Always("http.client.RemoteDisconnected", Verdict.unsure(reason="closed without an answer")),
+        Always("http.client.IncompleteRead", _BROKE_OFF),
+        Always("http.client.BadStatusLine", Verdict.unsure(reason="the answer was no HTTP")),
+        LastOf(by_status("urllib.error.HTTPError", "code", "headers"), _redirected),
+        Always("urllib.error.ContentTooShortError", _BROKE_OFF),
+        LastOf(Inside("urllib.error.URLError", ("reason",)), _redirected),
+        By("urllib.error.URLError", "reason:", _words, {}, otherwise=Verdict.permanent()),
+        # The rest.
+        Always("asyncio.exceptions.IncompleteReadError", _BROKE_OFF),
+        By("sqlite3.Error", "sqlite_errorcode", _sqlite, _SQLITE, otherwise=Verdict.permanent()),
+        Always("subprocess.TimeoutExpired", Verdict.unsure(reason="ran out of time")),
+        Always("concurrent.futures.process.BrokenProcessPool", Verdict.unsure(reason="the worker died")),
+    ),
+)  # fmt: skip
