@@ -258,3 +258,28 @@ def test_a_sequence_beside_a_growing_backoff_is_refused() -> None:
     """Delays and a rule that makes delays contradict each other; the error names what is too much."""
     with pytest.raises(ConfigError, match=r"^delays must be without cap, initial: a sequence says it all; got"):
         with_backoff({"delays": [1], "initial": 1, "cap": 2})
+
+
+@pytest.mark.parametrize(
+    ("backoff", "attempt", "hint", "most"),
+    [
+        (ExponentialBackoff(), 1, 30.0, 5.0),  # the cap
+        (ExponentialBackoff(), 1, 2.0, 2.0),  # as long as the hint
+        (ExponentialBackoff(), 1, 0.0, 0.1),  # as the delay itself
+        (ExponentialBackoff(), 6, 0.5, 3.2),
+        (ExponentialBackoff(jitter="equal"), 1, 30.0, 2.5),
+        (ExponentialBackoff(jitter="none"), 1, 30.0, 0.0),
+        (ConstantBackoff(2.0), 1, 30.0, 0.0),
+        (ConstantBackoff(2.0, "full"), 1, 30.0, 2.0),
+        (SequenceBackoff([1, 4], "full"), 1, 30.0, 4.0),
+        (SequenceBackoff([1, 4], "full"), 1, 0.5, 1.0),
+    ],
+    ids=str,
+)
+def test_scatter_on_top_of_a_hint(backoff: Any, attempt: int, hint: float, most: float) -> None:
+    """Chance as of a delay as long as the hint, within what the backoff ever waits; none where it leaves nothing to chance."""
+    with virtual_time():
+        drawn = [backoff.scatter(attempt, hint) for _ in range(400)]
+    assert min(drawn) >= 0.0
+    assert max(drawn) <= most
+    assert max(drawn) >= most * 0.95

@@ -67,6 +67,10 @@ def _draw(jitter: Jitter, whole: float) -> float:
     return least + (whole - least) * world.current.rng.random()
 
 
+def _scatter(jitter: Jitter, whole: float) -> float:
+    return (whole - jitter.least(whole)) * world.current.rng.random()
+
+
 @frozen
 class ExponentialBackoff:
     """Longer after each failure, by a factor, up to a cap; of what that gives, chance takes its part.
@@ -112,6 +116,13 @@ class ExponentialBackoff:
         """The longest that delay can be."""
         return ceiling(self.initial, self.cap, self.factor, attempt)
 
+    def scatter(self, attempt: int, hint: float, /) -> float:
+        """Seconds of chance on top of a server's `hint`: that of a delay as long as the hint, within the cap.
+
+        What chance has of the first delays, a tenth of a second, would not keep those apart who were told the same moment.
+        """
+        return _scatter(self.jitter, max(self.most(attempt), min(hint, self.cap)))
+
     def __str__(self) -> str:
         return f"{self.initial:g} s × {self.factor:g} up to {self.cap:g} s, {_named(self.jitter)}"
 
@@ -146,6 +157,10 @@ class ConstantBackoff:
     def most(self, attempt: int, /) -> float:
         """The longest that delay can be."""
         return self.every
+
+    def scatter(self, attempt: int, hint: float, /) -> float:
+        """Seconds of chance on top of a server's `hint`: that of any delay."""
+        return _scatter(self.jitter, self.every)
 
     def __str__(self) -> str:
         return f"{self.every:g} s, {_named(self.jitter)}"
@@ -182,6 +197,10 @@ class SequenceBackoff:
     def most(self, attempt: int, /) -> float:
         """The longest that delay can be."""
         return self.delays[min(attempt, len(self.delays)) - 1]
+
+    def scatter(self, attempt: int, hint: float, /) -> float:
+        """Seconds of chance on top of a server's `hint`: that of a delay as long as the hint, within the longest."""
+        return _scatter(self.jitter, max(self.most(attempt), min(hint, max(self.delays))))
 
     def __str__(self) -> str:
         return f"{', '.join(f'{delay:g}' for delay in self.delays)} s, {_named(self.jitter)}"

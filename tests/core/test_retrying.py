@@ -234,30 +234,35 @@ class Plain:
         return 2.0
 
 
-class LeastIsData(Plain):
-    """Another one, whose `least` is no method of ours."""
+class ScatterIsData(Plain):
+    """Another one, whose `scatter` is no method of ours."""
 
-    least = 0.5
-
-
-class LeastIsMore(Plain):
-    """Another one, whose `least` draws chance of its own."""
-
-    def least(self, attempt: int) -> float:
-        return 3.0
+    scatter = 0.5
 
 
-class LeastRaises(Plain):
-    def least(self, attempt: int) -> float:
+class ScatterIsNegative(Plain):
+    """Another one, that would come back sooner."""
+
+    def scatter(self, attempt: int, hint: float) -> float:
+        return -3.0
+
+
+class ScatterRaises(Plain):
+    def scatter(self, attempt: int, hint: float) -> float:
         raise RuntimeError("broken")
 
 
+class ScatterIsNotFinite(Plain):
+    def scatter(self, attempt: int, hint: float) -> float:
+        return float("nan")
+
+
 def test_a_backoff_of_the_users_own_is_jitter_on_top() -> None:
-    """What says nothing of its fixed part counts as jitter whole."""
+    """What says nothing of chance lends its delay."""
     assert fail(course(Verdict.transient(30.0), backoff=Plain())) == 32.0
 
 
-@pytest.mark.parametrize("backoff", [LeastIsData(), LeastIsMore(), LeastRaises()], ids=lambda b: type(b).__name__)
+@pytest.mark.parametrize("backoff", [ScatterIsData(), ScatterIsNegative(), ScatterRaises(), ScatterIsNotFinite()], ids=lambda b: type(b).__name__)
 def test_the_hint_stays_a_floor_under_any_backoff(backoff: Backoff) -> None:
     """Whatever else a user's backoff has: at least the hint is waited, or the policy says that it failed itself."""
     decision = fail(course(Verdict.transient(30.0), backoff=backoff))

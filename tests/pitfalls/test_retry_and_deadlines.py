@@ -795,7 +795,7 @@ def test_time_sleep_zero_costs_75_us(colour: Any, form: str, monkeypatch: pytest
 
 @pytest.mark.parametrize("status", [429, 503, 500, 408])
 def test_retry_after_only_on_429_or_rejittered(colour: Any, status: int) -> None:
-    """Seconds of any status that carries them: waited in full, with the jitter on top."""
+    """Seconds of any status that carries them: waited in full, with chance on top, within the cap."""
     headers = Message()
     headers["Retry-After"] = "30"
     error = HTTPError("http://x", status, "busy", headers, None)
@@ -804,8 +804,8 @@ def test_retry_after_only_on_429_or_rejittered(colour: Any, status: int) -> None
     finally:
         error.close()
     first, second = colour.clock.waits
-    assert 30 <= first <= 30.1
-    assert 30 <= second <= 30.2
+    assert 30 <= first <= 35
+    assert 30 <= second <= 35
 
 
 @pytest.mark.parametrize(
@@ -834,19 +834,23 @@ def test_retry_after_that_cannot_be_read_is_no_hint(value: str) -> None:
 
 
 def test_ten_thousand_clients_told_30_return_in_one_instant() -> None:
-    """The hint is a floor: nobody comes back before it, and they come back apart."""
+    """The hint is a floor: nobody comes back before it, and they come back apart, also after their first failure.
+
+    With the jitter of the first delay alone, a tenth of a second, they came back in one: 10.6 % of them in the worst 100 ms
+    where a client that obeyed to the letter had 10.7 %.
+    """
     headers = Message()
     headers["Retry-After"] = "30"
     error = HTTPError("http://x", 503, "busy", headers, None)
     with virtual_time() as clock:
-        policy = retry(on=transient, backoff=ExponentialBackoff(initial=4))
+        policy = retry(on=transient)
         for _ in range(300):
             policy.call(Script(error, "here"))
     error.close()
     assert min(clock.waits) >= 30
-    assert max(clock.waits) <= 34
+    assert max(clock.waits) <= 35
     assert len(set(clock.waits)) == 300
-    assert max(clock.waits) - min(clock.waits) > 3.5
+    assert max(clock.waits) - min(clock.waits) > 4.5
 
 
 def test_int_in_args_is_taken_for_a_status(colour: Any) -> None:

@@ -198,10 +198,15 @@ def _final(verdict: Verdict, error: Exception | None, now: float, until: Until |
 
 
 def _on_top(hint: float, backoff: Backoff, attempt: int, delay: float) -> float:
-    """The server's hint is a floor, with the jitter on top: clients told the same number must not return as one."""
-    least = getattr(backoff, "least", None)
-    chance = delay if least is None else delay - least(attempt)
-    return max(delay, hint + max(0.0, chance))
+    """The server's hint is a floor, with chance on top: clients told the same number must not return as one.
+
+    How much chance is for the backoff to say; one that has nothing to say of it lends its delay.
+    """
+    scatter = getattr(backoff, "scatter", None)
+    if scatter is None:
+        return hint + delay
+    what = f"{type(backoff).__name__}.scatter({attempt}, {hint:g})"
+    return max(delay, hint + checks.seconds(what, scatter(attempt, hint), zero=True))
 
 
 def text_of(error: BaseException) -> str:
