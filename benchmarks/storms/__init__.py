@@ -6,5 +6,6 @@ time is virtual, so that a minute of 10 000 clients takes some seconds, and the 
 
 What others would wait is a backoff object (`formulas`) under the same policy: formulas are compared, not libraries.
 
-    python -m storms --clients 10000 --large 100000 --out DIR
+    python -m storms                                  # what the docs show
+    python -m storms --clients 1000 --large 0 --out DIR
 """

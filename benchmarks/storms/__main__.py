@@ -1,4 +1,4 @@
-"""Run the storms: ``python -m storms --clients 10000 --large 100000 --out DIR``."""
+"""Run the storms: ``python -m storms``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from storms.jobs import Done, Job, do_all
 from storms.report import Cell, Figures
 from storms.scenarios import CLIENTS
 
+
+#: Where the page is that shows them.
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "storms"
 
 WITHIN = (0.0, 1.0)
 #: The formulas of the large herd.
@@ -113,7 +116,7 @@ def told_figures(done: Mapping[Job, Done], clients: int) -> Figures:
     rows: list[list[Cell]] = [
         [client, *(done[told_job(client, how, clients)].result.peak for how in HOWS)] for client in CLIENTS
     ]
-    columns = {"client": "", **{f"told {how}: peak": ".1%" for how in HOWS}}
+    columns = {"adds to what it was told": "", **{f"told {how}: peak": ".1%" for how in HOWS}}
     return Figures(f"Retry-After: {clients:,} clients are told within 1 s to come back in 30 s", columns, rows)
 
 
@@ -146,8 +149,10 @@ def main() -> None:
     """Run, print, write."""
     parser = argparse.ArgumentParser(prog="python -m storms", description=__doc__)
     parser.add_argument("--clients", type=int, default=10_000, help="of every scenario (%(default)s)")
-    parser.add_argument("--large", type=int, default=0, help="of the herd and of the total outage once more; 0: not")
-    parser.add_argument("--out", type=Path, required=True, help="the directory for storms.json and the plots")
+    parser.add_argument("--large", type=int, default=100_000, help="of two scenarios once more; 0: not (%(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=PAGE, help="the directory for storms.json and the plots (%(default)s)"
+    )
     parser.add_argument("--workers", type=int, default=2, help="simulations at a time (%(default)s)")
     options = parser.parse_args()
     start = time.perf_counter()

@@ -19,6 +19,7 @@ from attrs import define, frozen
 
 from resilience import ExponentialBackoff, Jitter, RetryBudget, RetryPolicy, transient
 from resilience.testing import VirtualClock
+from resilience.typing import Backoff
 from storms.crowd import SLOT, Moments, all_of, by_slot, most_in_a_window, quantile, simulate, slot_of
 from storms.formulas import BASE, CAP, FORMULAS
 
@@ -326,12 +327,22 @@ def well_again(calls: Sequence[float], succeeded: Sequence[bool]) -> float | Non
 #: Seconds that the server asks for.
 ASKED = 30
 
-#: What the client adds to what the server asks for.
-CLIENTS = {
-    "exactly what it was told": ExponentialBackoff(BASE, CAP, jitter=Jitter.NONE),
-    "ours, as it comes": ExponentialBackoff(BASE, CAP),
-    "ours, initial=1": ExponentialBackoff(1.0, CAP),
-    "ours, initial=5": ExponentialBackoff(CAP, CAP),
+
+@frozen
+class Lent:
+    """Full jitter that does not know of hints: what it adds to one is the wait that it would have made without."""
+
+    def delay(self, attempt: int, /) -> float:
+        """Seconds."""
+        return ExponentialBackoff(BASE, CAP).delay(attempt)
+
+
+#: What the client adds to what the server asks for: that is for its backoff to say.
+CLIENTS: dict[str, Backoff] = {
+    "nothing": ExponentialBackoff(BASE, CAP, jitter=Jitter.NONE),
+    "the jitter of the attempt": Lent(),
+    "ours, equal jitter": ExponentialBackoff(BASE, CAP, jitter=Jitter.EQUAL),
+    "ours, full jitter": ExponentialBackoff(BASE, CAP),
 }
 
 

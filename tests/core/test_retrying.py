@@ -262,7 +262,11 @@ def test_a_backoff_of_the_users_own_is_jitter_on_top() -> None:
     assert fail(course(Verdict.transient(30.0), backoff=Plain())) == 32.0
 
 
-@pytest.mark.parametrize("backoff", [ScatterIsData(), ScatterIsNegative(), ScatterRaises(), ScatterIsNotFinite()], ids=lambda b: type(b).__name__)
+@pytest.mark.parametrize(
+    "backoff",
+    [ScatterIsData(), ScatterIsNegative(), ScatterRaises(), ScatterIsNotFinite()],
+    ids=lambda b: type(b).__name__,
+)
 def test_the_hint_stays_a_floor_under_any_backoff(backoff: Backoff) -> None:
     """Whatever else a user's backoff has: at least the hint is waited, or the policy says that it failed itself."""
     decision = fail(course(Verdict.transient(30.0), backoff=backoff))

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from resilience._core.rows import Always, By, Finding, Inside, LastOf, Row, Table, local, read
+from resilience._core.finding import Finding
+from resilience._core.rows import Always, By, Inside, LastOf, Row, Table, local, read
 from resilience._core.tables import Tables
 from resilience._core.verdict import Verdict
 

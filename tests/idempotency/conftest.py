@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
 import pytest
-
 from tests.idempotency import services
 from tests.idempotency.counting import counting_server
 from tests.idempotency.matrix import Client, Counts, Service
 from tests.servers.nats import nats_server as a_nats_server
 from tests.servers.postgres import postgres_server as a_postgres_server
 from tests.servers.proxy import Fault
-
+from tests.servers.rabbitmq import Broker
 from tests.servers.redis import redis_server as a_redis_server
 
 
@@ -57,6 +57,12 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
 
 
 @pytest.fixture(scope="module")
+def mongo_server() -> Iterator[Service]:
+    with services.counting_mongo() as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
 def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with a_nats_server(tmp_path_factory.mktemp("nats")) as server, services.counting_nats(server.port) as service:
         yield service
@@ -64,8 +70,9 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with services.counting_rabbitmq(5672) as service:  # DEV
-        yield service
+    with contextlib.closing(Broker(tmp_path_factory.mktemp("rabbitmq"), {})) as broker:
+        with services.counting_rabbitmq(broker.port) as service:
+            yield service
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
         head = [f"HTTP/1.1 {status} Done", f"Content-Length: {len(body)}", "Content-Type: application/json", "", ""]
         self.wfile.write("\r\n".join(head).encode() + body)
 
-    do_PUT = do_POST
+    do_PUT = do_POST  # noqa: N815  # as http.server calls it
 
     def handle(self) -> None:
         """Whatever a client does to its connection is its own affair."""

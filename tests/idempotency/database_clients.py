@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 import importlib.util
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import asyncpg
 import psycopg
+import pymongo
 import redis
 import redis.asyncio
 import redis.backoff
 import redis.retry
 import sqlalchemy
-
-from resilience import deadline
 from tests.idempotency.matrix import Client, Held, Setting, Work
 from tests.servers.process import missing
+
+from resilience import deadline
 
 
 __all__ = ["CHARGES", "DATABASES", "INSERT"]
@@ -118,6 +120,26 @@ async def by_sqlalchemy_async(at: Setting) -> AsyncIterator[Work]:
     await engine.dispose()
 
 
+def _mongo(at: Setting) -> dict[str, Any]:
+    return {
+        "port": at.port,
+        "directConnection": True,
+        "socketTimeoutMS": at.patience * 1000,
+        "serverSelectionTimeoutMS": 1000,
+        **({} if at.own_retries else {"retryWrites": False, "retryReads": False}),
+    }
+
+
+def by_pymongo(at: Setting) -> Iterator[Work]:
+    with pymongo.MongoClient(**_mongo(at)) as client:
+        yield lambda: client.shop[CHARGES].insert_one({"cents": 300})
+
+
+async def by_pymongo_async(at: Setting) -> AsyncIterator[Work]:
+    async with pymongo.AsyncMongoClient(**_mongo(at)) as client:
+        yield lambda: client.shop[CHARGES].insert_one({"cents": 300})
+
+
 DATABASES = (
     Client("redis", "redis_server", by_redis, request=b"INCR", own=2),
     Client("redis, async", "redis_server", by_redis_async, request=b"INCR", own=2),
@@ -126,5 +148,7 @@ DATABASES = (
     Client("psycopg, async", "postgres_server", by_psycopg_async, request=b"INSERT", reply=b"INSERT 0 1"),
     Client("asyncpg", "postgres_server", by_asyncpg, request=b"INSERT", reply=b"INSERT 0 1"),
     Client("SQLAlchemy with psycopg", "postgres_server", by_sqlalchemy, request=b"COMMIT", reply=b"COMMIT"),
+    Client("pymongo", "mongo_server", by_pymongo, request=b"insert\0", own=1),
+    Client("pymongo, async", "mongo_server", by_pymongo_async, request=b"insert\0", own=1),
     Client("SQLAlchemy with asyncpg", "postgres_server", by_sqlalchemy_async, request=b"COMMIT", reply=b"COMMIT"),
 )

@@ -17,13 +17,12 @@ import openai
 import requests
 import requests.adapters
 import urllib3
-
 from tests.idempotency.counting import DONE
 from tests.idempotency.matrix import Client, Held, Setting, Work
 from tests.servers.proxy import Fault
 
 
-__all__ = ["HTTP", "HTTP_RETRYING"]
+__all__ = ["CHARGE", "HTTP", "HTTP_RETRYING", "SDKS"]
 
 CHARGE = b"charge 300"
 
@@ -124,10 +123,8 @@ async def by_aiohttp(at: Setting) -> AsyncIterator[Work]:
 
 
 async def by_aiohttp_put(at: Setting) -> AsyncIterator[Work]:
-    """What aiohttp itself tries again is an idempotent method on a connection that it has used before."""
-    async with aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(at.patience), connector=aiohttp.TCPConnector(force_close=not at.own_retries)
-    ) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(at.patience)) as session:
+        session._retry_connection = at.own_retries  # there is no public way
 
         async def charge() -> None:
             async with session.put(_url(at.port), data=CHARGE) as answer:
@@ -164,7 +161,9 @@ _SAID = [{"role": "user", "content": "charge 300"}]
 
 def by_openai(at: Setting) -> Iterator[Work]:
     options = {} if at.own_retries else {"max_retries": 0}
-    with openai.OpenAI(api_key="key", base_url=f"http://127.0.0.1:{at.port}/v1", timeout=at.patience, **options) as client:
+    with openai.OpenAI(
+        api_key="key", base_url=f"http://127.0.0.1:{at.port}/v1", timeout=at.patience, **options
+    ) as client:
         yield lambda: client.chat.completions.create(model="m", messages=_SAID)
 
 
@@ -177,7 +176,9 @@ async def by_openai_async(at: Setting) -> AsyncIterator[Work]:
 
 def by_anthropic(at: Setting) -> Iterator[Work]:
     options = {} if at.own_retries else {"max_retries": 0}
-    with anthropic.Anthropic(api_key="key", base_url=f"http://127.0.0.1:{at.port}", timeout=at.patience, **options) as client:
+    with anthropic.Anthropic(
+        api_key="key", base_url=f"http://127.0.0.1:{at.port}", timeout=at.patience, **options
+    ) as client:
         yield lambda: client.messages.create(model="m", max_tokens=9, messages=_SAID)
 
 
@@ -198,6 +199,8 @@ HTTP = (
     Client("requests", "http_server", by_requests),
     Client("urllib3", "http_server", by_urllib3, own=1),
     Client("aiohttp", "http_server", by_aiohttp, own=1),
+)
+SDKS = (
     Client("docker", "http_server", by_docker),
     # botocore takes an answer that broke off for one that says nothing.
     Client("botocore", "http_server", by_botocore, own=2, others={Fault.CUT_REPLY: (1, 1)}),

@@ -15,10 +15,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from attrs import define, field, frozen
+from tests.servers.proxy import Fault, Proxy, proxying
 
 from resilience import ConstantBackoff, retry, transient
 from resilience.instrumentation import Event, GaveUp, GiveUpReason, RetryScheduled
-from tests.servers.proxy import Fault, Proxy, proxying
 
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ TIMES: Mapping[Fault, tuple[int, int]] = {
     Fault.HANG_UP: (1, 2),
     Fault.CUT_REPLY: (1, 2),
     Fault.STALL_REPLY: (1, 2),
+    Fault.GO_AWAY: (1, 1),
 }
 
 
@@ -85,6 +86,7 @@ class Client:
         others: What differs from `TIMES`, with the reason at its place.
         own: How often the work is done where one answer is lost and the client's own retries are left on; None for a client
             without any.
+        own_refused: The same where all connections after that one are refused.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Client:
     pause: float = 0.01
     others: Mapping[Fault, tuple[int, int]] = field(factory=dict)
     own: int | None = None
+    own_refused: int = 1
 
     @property
     def asynchronous(self) -> bool:
@@ -129,7 +132,7 @@ def counted(
     service: Service,
     *,
     idempotent: bool,
-    expected: int,
+    expected: int | None,
     meeting: Callable[[Proxy], object] | None = None,
     own_retries: bool = False,
     patience: float = LONG,
@@ -140,7 +143,7 @@ def counted(
         client: Who makes it.
         service: Whom it is made to.
         idempotent: What the policy says of the work.
-        expected: The count is waited for; it may be another one.
+        expected: The count is waited for; it may be another one. None for whichever it is.
         meeting: What the proxy does, once a connection has been made through it and used; None to refuse the first one.
         own_retries: Whether the client's own retries are left as they are by default.
         patience: Seconds that the client waits for an answer.
@@ -187,7 +190,9 @@ def counted(
     )
 
 
-def meeting(client: Client, fault: Fault, *, times: int = 1, then_refuse: bool = False) -> Callable[[Proxy], None] | None:
+def meeting(
+    client: Client, fault: Fault, *, times: int = 1, then_refuse: bool = False
+) -> Callable[[Proxy], None] | None:
     """What the proxy does to the next request of this client."""
     if fault is Fault.REFUSE:
         return None
@@ -196,10 +201,10 @@ def meeting(client: Client, fault: Fault, *, times: int = 1, then_refuse: bool =
     )
 
 
-def _settled(count: Callable[[], int], expected: int) -> int:
+def _settled(count: Callable[[], int], expected: int | None) -> int:
     """The count, when it has come to what is expected (or has not for a while), and has stayed there."""
     end = time.monotonic() + 2
-    while count() != expected and time.monotonic() < end:
+    while expected not in {None, count()} and time.monotonic() < end:
         time.sleep(0.02)
     time.sleep(0.02)
     return count()
@@ -252,16 +257,18 @@ class Held(Generic[T]):
     Args:
         connect: Makes it; may be a coroutine function.
         close: Ends it, whatever state it is in; the same.
+        gone: Whether it is known to have been lost.
     """
 
     connect: Callable[[], Any]
     close: Callable[[Any], Any]
+    gone: Callable[[Any], bool] = lambda _connection: False
     connection: T | None = None
 
     @contextlib.contextmanager
     def use(self) -> Iterator[T]:
         """The connection, for one piece of work."""
-        if self.connection is None:
+        if self.connection is None or self.gone(self.connection):
             self.connection = self.connect()
         try:
             yield self.connection
@@ -279,7 +286,7 @@ class Held(Generic[T]):
     @contextlib.asynccontextmanager
     async def ause(self) -> AsyncIterator[T]:
         """The same, awaited."""
-        if self.connection is None:
+        if self.connection is None or self.gone(self.connection):
             self.connection = await self.connect()
         try:
             yield self.connection

@@ -19,10 +19,11 @@ import pika
 import websockets.asyncio.client
 import websockets.sync.client
 from pika.adapters.blocking_connection import BlockingChannel
-
-from resilience import deadline
 from tests.idempotency.counting import DONE
 from tests.idempotency.matrix import SHORT, Client, Held, Setting, Work
+from tests.servers.proxy import Fault
+
+from resilience import deadline
 
 
 with warnings.catch_warnings():
@@ -38,11 +39,15 @@ CHARGE = b"charge 300"
 QUEUE = "charges"
 #: Of gRPC.
 METHOD = "/shop.Till/Charge"
+#: How the frame of a charge begins (RFC 6455 §5.2): binary, masked; and its length.
+_FRAME = bytes([0x82, 0x80 | len(CHARGE)])
 
 
 def by_websockets(at: Setting) -> Iterator[Work]:
     held = Held[websockets.sync.client.ClientConnection](
-        lambda: websockets.sync.client.connect(f"ws://127.0.0.1:{at.port}", close_timeout=at.patience).__enter__(),
+        lambda: websockets.sync.client.connect(
+            f"ws://127.0.0.1:{at.port}", compression=None, close_timeout=at.patience
+        ).__enter__(),
         websockets.sync.client.ClientConnection.close,
     )
 
@@ -57,7 +62,9 @@ def by_websockets(at: Setting) -> Iterator[Work]:
 
 async def by_websockets_async(at: Setting) -> AsyncIterator[Work]:
     async def connect() -> Any:
-        return await websockets.asyncio.client.connect(f"ws://127.0.0.1:{at.port}", close_timeout=at.patience)
+        return await websockets.asyncio.client.connect(
+            f"ws://127.0.0.1:{at.port}", compression=None, close_timeout=at.patience
+        )
 
     held = Held[websockets.asyncio.client.ClientConnection](connect, websockets.asyncio.client.ClientConnection.close)
 
@@ -127,7 +134,9 @@ def by_pika(at: Setting) -> Iterator[Work]:
 async def by_aio_pika(at: Setting) -> AsyncIterator[Work]:
     connect = aio_pika.connect_robust if at.own_retries else aio_pika.connect
     held = Held[aio_pika.abc.AbstractConnection](
-        lambda: connect(f"amqp://127.0.0.1:{at.port}"), lambda connection: connection.close()
+        lambda: connect(f"amqp://127.0.0.1:{at.port}"),
+        lambda connection: connection.close(),
+        lambda connection: not connection.connected.is_set(),  # `is_closed` says so only of its own doing
     )
 
     async def charge() -> None:
@@ -210,20 +219,32 @@ async def by_mcp(at: Setting) -> AsyncIterator[Work]:
 
 BROKERS = (
     Client("nats", "nats_server", by_nats, request=CHARGE, reply=DONE.encode(), own=1),
-    Client("pika", "rabbitmq_server", by_pika, request=CHARGE),
+    # A confirmation that comes with the end of the connection, pika does not look at.
+    Client("pika", "rabbitmq_server", by_pika, request=CHARGE, others={Fault.GO_AWAY: (1, 2)}),
     Client("aio-pika", "rabbitmq_server", by_aio_pika, request=CHARGE, own=1),
 )
 RPC = (
-    Client("websockets", "websocket_server", by_websockets),
-    Client("websockets, async", "websocket_server", by_websockets_async),
+    Client("websockets", "websocket_server", by_websockets, request=_FRAME),
+    Client("websockets, async", "websocket_server", by_websockets_async, request=_FRAME),
     Client("grpc", "grpc_server", by_grpc, request=CHARGE, reply=DONE.encode(), pause=0.15, own=1),
     Client("grpc, async", "grpc_server", by_grpc_async, request=CHARGE, reply=DONE.encode(), pause=0.15, own=1),
     Client("google-api-core", "grpc_server", by_google, request=CHARGE, reply=DONE.encode(), pause=0.15),
     Client("google-api-core, async", "grpc_server", by_google_async, request=CHARGE, reply=DONE.encode(), pause=0.15),
-    Client("mcp", "mcp_server", by_mcp, request=b'"cents":300', reply=DONE.encode()),
+    # After the call it asks for the list of tools by itself, and fails if nobody is there any more.
+    Client("mcp", "mcp_server", by_mcp, request=b'"cents":300', reply=DONE.encode(), others={Fault.GO_AWAY: (1, 2)}),
 )
 #: What they try again by themselves only if asked.
 RPC_RETRYING = (
-    Client("grpc, a retryPolicy", "grpc_server", by_grpc_retrying, request=CHARGE, reply=DONE.encode(), own=2),
+    # Its last attempt is all that gRPC tells of: that one found nobody.
+    Client(
+        "grpc, a retryPolicy",
+        "grpc_server",
+        by_grpc_retrying,
+        request=CHARGE,
+        reply=DONE.encode(),
+        pause=0.15,
+        own=2,
+        own_refused=2,
+    ),
     Client("google-api-core, a Retry", "grpc_server", by_google_retrying, request=CHARGE, reply=DONE.encode(), own=2),
 )

@@ -19,10 +19,10 @@ import redis
 import uvicorn
 import websockets.sync.server
 from attrs import define
-
 from tests.idempotency.counting import DONE
 from tests.idempotency.database_clients import CHARGES
 from tests.idempotency.rpc_clients import METHOD, QUEUE
+from tests.servers.mongo import mongo_server
 
 
 @define
@@ -65,6 +65,22 @@ def counting_postgres(port: int) -> Iterator[Counted]:
             return int(found[0])
 
         yield Counted(port, rows)
+
+
+@contextlib.contextmanager
+def counting_mongo() -> Iterator[Counted]:
+    """By the inserts that were carried out: as a real server, it does nothing again under the same transaction number."""
+    done: list[object] = []
+
+    def answer(command: dict[str, Any]) -> dict[str, Any]:
+        if "insert" in command:
+            known = (command["lsid"]["id"], command["txnNumber"]) if "txnNumber" in command else object()
+            if known not in done:
+                done.append(known)
+        return {"ok": 1.0, "n": 1}
+
+    with mongo_server(answer) as server:
+        yield Counted(server.port, lambda: len(done))
 
 
 @contextlib.contextmanager

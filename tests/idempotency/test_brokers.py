@@ -1,12 +1,11 @@
-"""BROKERS: each client posts one charge, and the proxy loses it, or the answer to it."""
+"""NATS and RabbitMQ: how often a charge is sent whose message, or whose answer, is lost."""
 
 from __future__ import annotations
 
 import pytest
-
-from tests.idempotency.checking import check_executions, check_warning, each, each_fault, either_way
-from tests.idempotency.rpc_clients import BROKERS
+from tests.idempotency.checking import check_executions, check_idle, check_warning, each, each_fault, either_way
 from tests.idempotency.matrix import Client, Counts, Service
+from tests.idempotency.rpc_clients import BROKERS
 from tests.servers.proxy import Fault
 
 
@@ -16,8 +15,15 @@ from tests.servers.proxy import Fault
 def test_executions(
     client: Client, fault: Fault, idempotent: bool, service: Service, counts: Counts, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Once at most where the policy says ``idempotent=False``, once exactly where nothing was sent; twice by default."""
+    """At most once with ``idempotent=False``, exactly once where nothing was sent; the default does it twice."""
     check_executions(client, fault, idempotent, service, counts, caplog)
+
+
+@either_way
+@each(BROKERS)
+def test_a_connection_closed_while_idle(client: Client, idempotent: bool, service: Service) -> None:
+    """At most once here too, and by default once exactly."""
+    check_idle(client, service, idempotent)
 
 
 @each(BROKERS)

@@ -4,16 +4,18 @@
     python -P mcp_server.py streamable-http PORT [MOST SESSIONS]
     python -P mcp_server.py sse PORT
 
-(-P: the folder that this is in has an `http.py`.)
+(-P: the folder that this is in has an `http.py`.) Port 0 is any; which one it is, is the first thing that it says.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 
 import anyio
+import uvicorn
 from mcp import MCPError
 from mcp.server import MCPServer
 
@@ -64,10 +66,10 @@ def main(transport: str, *arguments: str) -> None:
         server.run()
         return
     port, *most = (int(argument) for argument in arguments)
-    if transport == "sse":
-        server.run(transport="sse", host="127.0.0.1", port=port)
-    else:
-        server.run(transport="streamable-http", host="127.0.0.1", port=port, max_sessions=most[0] if most else None)
+    app = server.sse_app() if transport == "sse" else server.streamable_http_app(max_sessions=most[0] if most else None)
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        print(f"port {listener.getsockname()[1]}", flush=True)
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listener])
 
 
 if __name__ == "__main__":

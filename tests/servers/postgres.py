@@ -152,10 +152,12 @@ class Postgres(Server):
 
         with contextlib.closing(psycopg.connect(self.dsn)):
             os.kill(self.process.pid, SMART)
-            self.wait(False)
-            yield
-        self.stop(FAST)
-        self.start()
+            try:
+                self.wait(False)
+                yield
+            finally:
+                self.stop(FAST)
+                self.start()
 
     @contextlib.contextmanager
     def standing_by(self) -> Iterator[None]:
@@ -165,9 +167,11 @@ class Postgres(Server):
         self.stop(FAST)
         (self.data / "standby.signal").touch()
         self.start()
-        yield
-        with contextlib.closing(psycopg.connect(self.dsn)) as connection:
-            connection.execute("select pg_promote()")
+        try:
+            yield
+        finally:
+            with contextlib.closing(psycopg.connect(self.dsn)) as connection:
+                connection.execute("select pg_promote()")
 
     def wait(self, answering: bool = True) -> None:
         """Wait until it lets somebody in, or until it does not."""
@@ -216,7 +220,7 @@ def postgres_server(logs: Path, **settings: str) -> Iterator[Postgres]:
             try:
                 shutil.chown(path, "postgres", "postgres")
             except LookupError:
-                missing("a user postgres, for root may not run it,")
+                missing("root may not run PostgreSQL, and there is no user postgres")
         make = [program("initdb", *PLACES), "--no-sync", "--no-locale", "--encoding=UTF8", "--username=postgres"]
         subprocess.run([*make, "--auth=trust", "-D", str(data)], check=True, capture_output=True, **as_user)
         (data / "pg_hba.conf").write_text(WHO_MAY)
@@ -252,11 +256,6 @@ def half(said: bytes) -> tuple[bytes, bool]:
 def never_hanging_up(said: bytes) -> tuple[bytes, bool]:
     """Keep it from the client that the server hung up."""
     return said, True
-
-
-def saying(what: bytes) -> Passing:
-    """Say this instead, and hang up."""
-    return lambda _said: (what, False)
 
 
 class Relay:

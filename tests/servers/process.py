@@ -67,6 +67,7 @@ class Server:
     def pause(self) -> None:
         """Stop it where it is (SIGSTOP): connections stay, nobody answers."""
         self._signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)  # until then it may still answer
 
     def resume(self) -> None:
         """Let it go on."""
@@ -87,6 +88,8 @@ class Server:
             self.kill()
 
     def _signal(self, number: signal.Signals) -> None:
+        if self.process.poll() is not None:
+            return  # its number may be another's by now
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 

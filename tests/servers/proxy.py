@@ -36,6 +36,8 @@ class Fault(StrEnum):
     """The answer comes through but for its last byte and what follows; then the connection is closed in good order."""
     STALL_REPLY = "stall_reply"
     """The answer is held back until the client, tired of waiting, sends another request on the connection, if ever."""
+    GO_AWAY = "go_away"
+    """The answer comes through; then the connection is closed in good order, and nobody listens any more until `open`."""
 
 
 @define(eq=False)
@@ -71,8 +73,9 @@ class Proxy:
         self._links: set[_Link] = set()
         self._selector = selectors.DefaultSelector()
         self._waker, self._woken = socket.socketpair()
-        self._selector.register(self._woken, selectors.EVENT_READ)
-        self._orders: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._selector.register(self._woken, selectors.EVENT_READ, self._obey)
+        self._orders: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]] = queue.SimpleQueue()
+        self._serving, self._listening = True, False
         self._listener = _bound(0)
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, name="proxy")
@@ -82,8 +85,7 @@ class Proxy:
 
     def open(self) -> None:
         """Listen from now on."""
-        self._listener.listen()
-        self._do(self._take_listener)
+        self._do(self._listen)
 
     def arm(
         self,
@@ -110,45 +112,54 @@ class Proxy:
 
     def hang_up(self) -> None:
         """Close all connections, in good order, while nothing is under way on them."""
-        self._do(lambda: [self._end(link) for link in list(self._links)])
+        self._do(self._end_all)
 
     def close(self) -> None:
         """End every connection, and the thread."""
-        self._do(None)
+        self._do(self._stop)
         self._thread.join(5)
-        for link in list(self._links):
-            self._end(link)
         for part in (self._selector, self._listener, self._waker, self._woken):
             part.close()
 
-    def _do(self, order: Callable[[], object] | None) -> None:
-        """In the proxy's thread; None to end it."""
-        self._orders.put(order)
+    def _do(self, order: Callable[[], None]) -> None:
+        """Let the proxy's own thread do it, and wait until it has."""
+        done = threading.Event()
+        self._orders.put((order, done))
         self._waker.send(b"!")
+        assert done.wait(5)
 
     def _serve(self) -> None:
-        while True:
+        while self._serving:
             for key, _ in self._selector.select():
-                serve: Callable[[], object] | None = self._order() if key.data is None else key.data
-                if serve is None:
-                    return
+                serve: Callable[[], None] = key.data
                 serve()
 
-    def _order(self) -> Callable[[], object] | None:
+    def _obey(self) -> None:
         self._woken.recv(1)
-        return self._orders.get()
+        order, done = self._orders.get()
+        order()
+        done.set()
 
-    def _take_listener(self) -> None:
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(self._listener)
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+    def _stop(self) -> None:
+        self._serving = False
+        self._end_all()
+
+    def _listen(self) -> None:
+        if not self._listening:
+            self._listening = True
+            self._listener.listen()
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def _refuse(self) -> None:
-        self._selector.unregister(self._listener)
-        self._listener.close()
-        self._listener = _bound(self.port)
+        if self._listening:
+            self._listening = False
+            self._selector.unregister(self._listener)
+            self._listener.close()
+            self._listener = _bound(self.port)
 
     def _accept(self) -> None:
+        if not self._listening:  # any more, since it was found that somebody knocks
+            return
         client, _ = self._listener.accept()
         try:
             server = socket.create_connection(("127.0.0.1", self.target), timeout=5)
@@ -207,6 +218,9 @@ class Proxy:
             if link.struck is Fault.CUT_REPLY:
                 end = link.answered.index(self._reply) + len(self._reply) if self._reply else len(link.answered)
                 link.client.sendall(link.answered[: end - 1])
+            if link.struck is Fault.GO_AWAY:
+                self._refuse()
+                link.client.sendall(link.answered + _rest(link.server))
             self._end(link, reset=link.struck is Fault.LOSE_REPLY)
 
     def _ended(self, link: _Link, source: socket.socket, sink: socket.socket) -> None:
@@ -219,6 +233,10 @@ class Proxy:
             self._end(link)
         else:
             sink.shutdown(socket.SHUT_WR)
+
+    def _end_all(self) -> None:
+        for link in list(self._links):
+            self._end(link)
 
     def _end(self, link: _Link, *, reset: bool = False) -> None:
         self._links.discard(link)
@@ -237,6 +255,16 @@ def _bound(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     return listener
+
+
+def _rest(peer: socket.socket) -> bytes:
+    """What else it says in the next moment."""
+    data = b""
+    peer.settimeout(0.02)
+    with contextlib.suppress(TimeoutError):
+        while more := peer.recv(65_536):
+            data += more
+    return data
 
 
 def _reset(peer: socket.socket) -> None:

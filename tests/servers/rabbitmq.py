@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -14,7 +15,6 @@ from typing import Any, TypeAlias
 
 import pamqp.commands as amqp
 from pamqp import frame as amqp_frame
-
 from tests.servers.http import free_port
 from tests.servers.process import Server, missing, program
 
@@ -28,9 +28,10 @@ class Broker:
 
     Args:
         folder: Where it keeps its things.
+        definitions: What it has of its own, beside the user "guest" and the virtual host "/".
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, definitions: dict[str, list[dict[str, Any]]]) -> None:
         found = shutil.which("rabbitmq-server", path=PLACES)
         if found is None:
             missing(f"rabbitmq-server is in none of {PLACES}")
@@ -41,12 +42,21 @@ class Broker:
             # Enough of the machine may be in use by others.
             "disk_free_limit.absolute": "1MB",
             "vm_memory_high_watermark.absolute": "4GB",
+            "load_definitions": str(folder / "definitions.json"),
         }
+        have: dict[str, list[dict[str, Any]]] = {
+            "users": [{"name": "guest", "password": "guest", "tags": ["administrator"]}],
+            "vhosts": [{"name": "/"}],
+            "permissions": [{"user": "guest", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}],
+        }
+        for kind, more in definitions.items():
+            have.setdefault(kind, []).extend(more)
         files = {
             "rabbitmq.conf": "".join(f"{name} = {value}\n" for name, value in settings.items()),
             "env.conf": "",
             "advanced.config": "[].\n",
             "plugins": "[].\n",
+            "definitions.json": json.dumps(have),
         }
         for name, text in files.items():
             (folder / name).write_text(text)
@@ -79,9 +89,7 @@ class Broker:
             env=self._environment,
         )
         try:
-            self._node = Server(
-                [str(found)], self._greets, folder / "node.log", env=self._environment, cwd=folder
-            )
+            self._node = Server([str(found)], self._greets, folder / "node.log", env=self._environment, cwd=folder)
         except BaseException:
             self._names.kill()
             raise
@@ -92,14 +100,6 @@ class Broker:
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
-
-    def kill(self) -> None:
-        """End the node, without a word to anybody."""
-        self._node.kill()
-
-    def start(self) -> None:
-        """Start the node again, with what it had kept."""
-        self._node.start()
 
     def close(self) -> None:
         """End all of it."""
@@ -135,12 +135,15 @@ _START = amqp.Connection.Start(
 
 
 class HangUp(Exception):
-    """Raised by a script: close the connection."""
+    """The connection is to be closed, or is."""
 
 
 @contextlib.contextmanager
 def scripted(script: Script, first: Any = _START) -> Iterator[int]:
-    """A server that answers as the script says; gives its port. It greets with the frame (or bytes) that is `first`."""
+    """A server that answers as the script says; gives its port. It greets with the frame (or bytes) that is `first`.
+
+    An answer may be `HangUp`: close the connection.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         opened: list[socket.socket] = []
 
@@ -181,6 +184,8 @@ def _converse(peer: socket.socket, script: Script, first: Any) -> None:
 
 
 def _say(peer: socket.socket, channel: int, what: Any) -> None:
+    if what is HangUp:
+        raise HangUp
     on = 0 if str(getattr(what, "name", "")).startswith("Connection.") else channel
     peer.sendall(what if isinstance(what, bytes) else amqp_frame.marshal(what, on))
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from attrs import evolve, frozen
 
+from resilience._core.finding import Finding
 from resilience._core.functions import is_async
-from resilience._core.rows import Finding
 from resilience._core.tables import Tables, as_group, of_group, rules_of
 from resilience._core.verdict import Verdict, VerdictKind
 from resilience.errors import ConfigError

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from attrs import frozen
 
 from resilience._core.classify import name_of
+from resilience._core.finding import Finding
 from resilience._core.retrying import text_of
-from resilience._core.rows import Finding, Row
+from resilience._core.rows import Row
 from resilience._core.verdict import Verdict
 
 

@@ -15,14 +15,15 @@ asked. Every answer names its row, so that `transient.explain` can show it, the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from attrs import evolve, field, frozen
 
+from resilience._core.finding import Finding
 from resilience._core.verdict import Verdict, VerdictKind
 
 
-__all__ = ["Always", "By", "Finding", "Inside", "Judging", "LastOf", "Row", "Rule", "Table", "local", "read"]
+__all__ = ["Always", "By", "Inside", "Judging", "LastOf", "Row", "Rule", "Table", "local", "read"]
 
 #: A fact of an exception: a path to it, as `read` reads it ("response.status_code"), or a function that finds it.
 Fact: TypeAlias = "str | Callable[[Any], object]"
@@ -44,22 +45,6 @@ class Row:
 
     def __str__(self) -> str:
         return f"{self.error}, {self.when}" if self.when else self.error
-
-
-class Finding(NamedTuple):
-    """What was found out about one exception.
-
-    Args:
-        error: The exception.
-        verdict: What it means; None if nobody knows it.
-        by: The `Row` that says so, or the member of a policy's ``on`` that admitted it; None if nobody did.
-        parts: The same of what was judged in its place: what it wraps, or the leaves of a group.
-    """
-
-    error: BaseException
-    verdict: Verdict | None
-    by: object
-    parts: tuple[Finding, ...] = ()
 
 
 class Judging(Protocol):

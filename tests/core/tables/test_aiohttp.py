@@ -21,7 +21,6 @@ from tests.servers.http import (
     Answer,
     babble,
     cut_off,
-    free_port,
     hang_up,
     reset,
     says,
@@ -93,6 +92,14 @@ def resolving(error: OSError | None = None) -> dict[str, Any]:
 
 
 @pytest.fixture
+def nobody() -> Iterator[int]:
+    """A port that nobody listens on, nor can meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@pytest.fixture
 def silent() -> Iterator[int]:
     """A port where connections are taken and nothing is ever said."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -153,9 +160,9 @@ def wants_a_certificate(peer: socket.socket) -> None:
 # Before the request.
 
 
-def test_refused(proof: Proof, tmp_path: Path) -> None:
+def test_refused(proof: Proof, nobody: int, tmp_path: Path) -> None:
     """Nobody listens, neither there nor at the proxy's nor behind the file: nothing was sent."""
-    url = f"http://127.0.0.1:{free_port()}/"
+    url = f"http://127.0.0.1:{nobody}/"
     error = error_of(url)
     assert type(error) is aiohttp.ClientConnectorError
     assert proof.server(error, CONNECTOR, "transient").reason == "errno ECONNREFUSED"
@@ -419,34 +426,61 @@ def test_an_error_page_read_as_json_is_judged_by_its_status(proof: Proof) -> Non
     proof.server(error, f"{IN}.ClientResponseError, any other HTTP", "permanent")
 
 
-# Redirects: one call, several requests.
+# One call, several requests.
 
 
-def test_what_was_done_before_a_redirect_is_not_undone(proof: Proof, silent: int) -> None:
+def test_what_was_done_before_a_redirect_is_not_undone(proof: Proof, nobody: int, silent: int) -> None:
     """The POST was answered with "see there": done, it may be. That nobody is there says nothing of it."""
-    nobody = f"http://127.0.0.1:{free_port()}/"
-    with serving(says(303, location=nobody)) as server:
-        proof.server(error_of(server.url), f"{IN}.ClientConnectorError, after a redirect", "unsure")
+    there = f"http://127.0.0.1:{nobody}/"
+    with serving(says(303, location=there)) as server:
+        proof.server(error_of(server.url), f"{IN}.ClientConnectorError, after another request", "unsure")
     with serving(says(303, location=f"https://127.0.0.1:{silent}/")) as server:
         error = error_of(server.url, client=timeout(sock_connect=SOON))
-        proof.server(error, f"{IN}.ConnectionTimeoutError, after a redirect", "unsure")
+        proof.server(error, f"{IN}.ConnectionTimeoutError, after another request", "unsure")
     with serving(says(303, location="/"), says(429, retry_after="7")) as server:
-        row = f"{IN}.ClientResponseError, after a redirect"
+        row = f"{IN}.ClientResponseError, after another request"
         proof.server(error_of(server.url), row, "unsure", throttled=True, after=7.0)
     with serving(says(303, location="/"), says(429)) as server:
         proof.server(error_of(server.url, client={"raise_for_status": True}), row, "unsure", throttled=True)
     with serving(says(303, location="https://example.invalid/"), says(502)) as proxy:
         error = error_of("http://example.invalid/", proxy=proxy.url)
-        proof.server(error, f"{IN}.ClientHttpProxyError, after a redirect", "unsure")
+        proof.server(error, f"{IN}.ClientHttpProxyError, after another request", "unsure")
 
 
-def test_a_redirect_of_a_question_or_to_ask_there_instead_did_nothing(proof: Proof) -> None:
+def test_a_redirect_of_a_question_or_to_ask_there_instead_did_nothing(proof: Proof, nobody: int) -> None:
     """GET changes nothing; 307 means "not here"."""
-    nobody = f"http://127.0.0.1:{free_port()}/"
-    with serving(says(302, location=nobody)) as server:
+    there = f"http://127.0.0.1:{nobody}/"
+    with serving(says(302, location=there)) as server:
         proof.server(error_of(server.url, method="GET"), CONNECTOR, "transient")
-    with serving(says(307, location=nobody)) as server:
+    with serving(says(307, location=there)) as server:
         proof.server(error_of(server.url), CONNECTOR, "transient")
+
+
+@pytest.mark.parametrize(("method", "kind"), [("PUT", "unsure"), ("DELETE", "unsure"), ("GET", "transient")])
+def test_what_was_done_before_the_client_tried_again_is_not_undone(proof: Proof, method: str, kind: str) -> None:
+    """The server had the request, and died; the client asked once more by itself, and nobody was there."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+
+    def die() -> None:
+        with listener.accept()[0] as peer:
+            peer.recv(65_536)
+            listener.close()
+            reset(peer)
+
+    server = threading.Thread(target=die)
+    server.start()
+    error = error_of(f"http://127.0.0.1:{port}/", method=method)
+    server.join(5)
+    assert isinstance(error, aiohttp.ClientConnectorError)
+    row = f"{IN}.ClientConnectorError, after another request" if kind == "unsure" else CONNECTOR
+    proof.server(error, row, kind)
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_a_first_request_is_the_only_one(proof: Proof, nobody: int, method: str) -> None:
+    """Nobody was there to begin with."""
+    proof.server(error_of(f"http://127.0.0.1:{nobody}/", method=method), CONNECTOR, "transient")
 
 
 # WebSockets.

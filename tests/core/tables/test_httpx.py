@@ -159,11 +159,19 @@ def stays(_peer: socket.socket) -> None:
 # Connecting.
 
 
-def test_refused(proof: Proof, library: Any, post: Post, colour: str) -> None:
-    """Nobody listens: nothing was sent. The async backends keep the number of the operating system to themselves."""
+def test_refused(proof: Proof, library: Any, post: Post) -> None:
+    """Nobody listens: nothing was sent."""
     error = raised(post, f"http://127.0.0.1:{free_port()}/")
-    below = BY_EITHER if colour == "sync" else "nothing known inside"
-    both(proof, library, error, f"ConnectError, {BY_CAUSE}", f"ConnectError, {below}", "transient")
+    both(proof, library, error, f"ConnectError, {BY_CAUSE}", f"ConnectError, {BY_EITHER}", "transient")
+
+
+def test_not_connected_for_whatever_reason(proof: Proof, library: Any) -> None:
+    """The backends wrap what they know; what nobody knows came before the request all the same."""
+    below = importlib.import_module(BELOW[library.__name__])
+    error = below.ConnectError("said")
+    error.__context__ = RuntimeError("whatever")
+    because = "each backend gives a cause that is known"
+    proof.constructor(error, f"{below.__name__}.ConnectError, nothing known inside", "transient", because=because)
 
 
 def test_unknown_host(proof: Proof, library: Any, post: Post) -> None:
@@ -330,7 +338,7 @@ def test_no_answer_in_time(proof: Proof, library: Any, post: Post) -> None:
     """The request was sent, and nothing came back."""
     with serving(stall) as server:
         error = raised(post, server.url, timeout=library.Timeout(5, read=SOON))
-        assert server.requests
+    assert server.requests
     both(proof, library, error, "ReadTimeout", "ReadTimeout", "unsure")
 
 
@@ -353,7 +361,7 @@ def test_reset(proof: Proof, library: Any, post: Post) -> None:
     """The connection was reset when the request had come."""
     with serving(reset) as server:
         error = raised(post, server.url)
-        assert server.requests
+    assert server.requests
     both(proof, library, error, f"ReadError, {BY_CAUSE}", "ReadError", "unsure")
 
 
@@ -366,7 +374,7 @@ def test_no_whole_answer(proof: Proof, library: Any, post: Post, answer: Answer)
     """Closed without an answer, in the middle of its body or of its head; or what came was no HTTP."""
     with serving(answer) as server:
         error = raised(post, server.url)
-        assert server.requests
+    assert server.requests
     both(proof, library, error, f"RemoteProtocolError, {BY_CAUSE}", "RemoteProtocolError", "unsure")
 
 

@@ -389,7 +389,7 @@ def test_no_answer_in_time(proof: Proof, sdk: Any, ask: Ask) -> None:
     """The request was sent."""
     with serving(stall) as server:
         error = raised(ask, server.url, timeout=sdk.Timeout(5, read=SOON))
-        assert server.requests
+    assert server.requests
     assert type(error).__name__ == "APITimeoutError"
     proof.server(error, f"{sdk.__name__}.APIConnectionError, {BY_CAUSE}", "unsure")
 
@@ -399,7 +399,7 @@ def test_no_whole_answer(proof: Proof, sdk: Any, ask: Ask, answer: Answer) -> No
     """Closed without an answer, or in the middle of it; or reset."""
     with serving(answer) as server:
         error = raised(ask, server.url)
-        assert server.requests
+    assert server.requests
     proof.server(error, f"{sdk.__name__}.APIConnectionError, {BY_CAUSE}", "unsure")
 
 

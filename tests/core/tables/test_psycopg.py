@@ -169,6 +169,8 @@ def test_unknown_host(proof: Proof, error_of: Callable[..., psycopg.Error]) -> N
     error = error_of("host=256.256.256.256.256 user=nobody")
     if "[Errno -3]" in str(error):  # this machine asks a DNS for it all the same, and has none
         proof.server(error, COULD_NOT, "transient")
+    else:
+        proof.server(error, f"{COULD_NOT}, unknown host", "permanent")
     because = "no resolver is the test's own"
     for number, row, kind in (
         (-2, f"{COULD_NOT}, unknown host", "permanent"),

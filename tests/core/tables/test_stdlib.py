@@ -557,6 +557,23 @@ def test_rows_of_errors_without_a_number(proof: Proof) -> None:
     proof.constructor(ConnectionResetError(), "builtins.ConnectionError, errno none", "unsure", because=because)
 
 
+def test_rows_of_several_addresses(proof: Proof, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name with two addresses, at neither of which anybody listens: asyncio raises one error without a number."""
+    port = free_port()
+
+    async def connect() -> None:
+        addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.1", "127.0.0.2")]
+
+        async def resolve(*args: object, **options: object) -> Any:
+            return addresses
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        await asyncio.open_connection("two.test", port)
+
+    error = caught(lambda: asyncio.run(connect()))
+    proof.server(error, "builtins.OSError, connecting: no address reached", "transient")
+
+
 def test_rows_of_dns(proof: Proof) -> None:
     """A name that cannot be one; a resolver that does not answer cannot be had on loopback."""
     error = caught(lambda: socket.getaddrinfo("256.256.256.256", 80, flags=socket.AI_NUMERICHOST))

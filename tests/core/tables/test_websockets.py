@@ -20,7 +20,7 @@ import websockets.exceptions
 import websockets.sync.client
 import websockets.trio.client
 from tests.core.tables.proving import Proof
-from tests.servers.http import Answer, Misbehaving, babble, free_port, hang_up, reset, says, says_raw, serving, stall
+from tests.servers.http import Answer, Misbehaving, babble, hang_up, reset, says, says_raw, serving, stall
 from websockets.sync.server import ServerConnection, serve
 from websockets.utils import accept_key
 
@@ -103,6 +103,14 @@ def in_silence(opened: list[Misbehaving]) -> Answer:
         stall(peer)
 
     return answer
+
+
+@pytest.fixture
+def nobody() -> Iterator[int]:
+    """A port that nobody listens on, nor can meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 # The end of a connection.
@@ -320,10 +328,10 @@ def test_handshake_refused_to_the_legacy_client(proof: Proof, legacy: Any, statu
 # Below it, and what nobody knows.
 
 
-def test_what_fails_below_is_the_standard_librarys(proof: Proof) -> None:
+def test_what_fails_below_is_the_standard_librarys(proof: Proof, nobody: int) -> None:
     """Nobody listens; nobody answers."""
     for by in (by_threads, by_asyncio):
-        error = raised(lambda: by(f"ws://127.0.0.1:{free_port()}", proxy=None))
+        error = raised(lambda: by(f"ws://127.0.0.1:{nobody}", proxy=None))
         verdict = proof.tables(error)
         assert verdict is not None
         assert verdict.kind == "transient"

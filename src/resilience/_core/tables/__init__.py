@@ -9,13 +9,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from functools import lru_cache
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from attrs import frozen
 
-from resilience._core.rows import Finding, Row, Rule, Table
+from resilience._core.finding import Finding
 from resilience._core.verdict import Verdict, VerdictKind
 
+
+if TYPE_CHECKING:
+    from resilience._core.rows import Rule, Table
 
 __all__ = ["TABLE_OF_MODULE", "Tables", "as_group", "load", "of_group", "rules_of"]
 
@@ -36,7 +39,6 @@ TABLE_OF_MODULE = {
     "builtins.TimeoutError": "stdlib",
     "concurrent": "stdlib",
     "docker": "docker",
-    "git": "git",
     "google.api_core": "google_api_core",
     "grpc": "grpc",
     "http": "stdlib",
@@ -94,6 +96,8 @@ class Tables:
             try:
                 finding = rule.find(error, self, depth)
             except Exception as broken:
+                from resilience._core.rows import Row  # noqa: PLC0415  # rows are loaded with the first table
+
                 cannot = Verdict.permanent(f"what it says of itself cannot be read: {type(broken).__name__}")
                 return Finding(error, cannot, Row(rule.error, "unreadable", cannot))
             if finding is not None:

@@ -5,8 +5,8 @@ try may help. After that nothing is sure. Many classes are also the operating sy
 `ssl.SSLError`), and carry a number that is not always an errno: each has a rule of its own, asked before theirs.
 A body that fails while it is sent comes out as `ClientOSError` too, with the body's own error number: never transient.
 
-The client follows redirects, so one call may be several requests; the last of them may have come to nothing after the
-first was done. It sends GET, HEAD, OPTIONS, TRACE, PUT and DELETE once more by itself if the connection broke. The total
+One call may be several requests, the last of which came to nothing after the first was done: the client follows
+redirects, and sends GET, HEAD, OPTIONS, TRACE, PUT and DELETE once more by itself if the connection broke. The total
 timeout is a plain `TimeoutError`. A WebSocket that ends gives no error but a message, which `receive_str` and its like
 then call a wrong type.
 """
@@ -14,7 +14,7 @@ then call a wrong type.
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from resilience._core.rows import Always, By, Inside, Rule, Table, read
@@ -36,26 +36,35 @@ _UNKNOWN_HOST = Verdict.permanent("unknown host")
 #: What may answer a request that was done.
 _SEE_OTHER = (301, 302, 303)
 _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
+#: What the client sends once more by itself, and changes something.
+_TRIED_AGAIN = ("PUT", "DELETE")
 
 
-def _redirected(error: Any) -> bool:
-    """Whether the server had answered with a redirect what it may have done: anything but a mere question."""
-    return any(read(hop, "status") in _SEE_OTHER and read(hop, "method") not in _SAFE for hop in _hops(error))
+def _sent_before(error: Any) -> bool:
+    """Whether another request was sent for the same call, and may have been done: anything but a mere question."""
+    inside = _client(error)
+    # By itself, when the connection broke.
+    twice = inside.get("retry_persistent_connection") is False and inside.get("method") in _TRIED_AGAIN
+    if twice and read(inside.get("self"), "_retry_connection") is not False:
+        return True
+    hops = read(error, "history") or inside.get("history")
+    redirects = cast("Sequence[object]", hops) if isinstance(hops, (tuple, list)) else ()
+    return any(read(hop, "status") in _SEE_OTHER and read(hop, "method") not in _SAFE for hop in redirects)
 
 
-def _hops(error: Any) -> Sequence[object]:
-    """The redirects before this one: the answer may have them; without one, only the client's own frame does."""
-    hops = read(error, "history")
+def _client(error: Any) -> Mapping[str, object]:
+    """What the client knew: of earlier requests an error without an answer says nothing."""
     trace = error.__traceback__
-    while not hops and trace is not None:
-        if trace.tb_frame.f_code.co_name == "_request":
-            hops = trace.tb_frame.f_locals.get("history")
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_code.co_name == "_request" and frame.f_globals.get("__name__") == "aiohttp.client":
+            return cast("Mapping[str, object]", frame.f_locals)
         trace = trace.tb_next
-    return cast("Sequence[object]", hops) if isinstance(hops, (tuple, list)) else ()
+    return {}
 
 
 def _once(*rules: Rule) -> Rule:
-    return Doubted("after a redirect", _redirected, rules)
+    return Doubted("after another request", _sent_before, rules)
 
 
 def _c_ares(error: Any) -> object:

@@ -84,11 +84,12 @@ def status_of(error: Any) -> str | None:
 
 def hint(error: Any, _wall: Callable[[], float] = float) -> float | None:
     """Seconds the server asks for in ``grpc-retry-pushback-ms`` (gRFC A6); negative where it forbids to try again."""
-    for key, value in _said(error, "trailing_metadata") or ():
-        if key == "grpc-retry-pushback-ms":
-            seconds = http.hint({"retry-after-ms": value}, float)
-            return -1.0 if seconds is None else seconds
-    return None
+    metadata: dict[str, Any] = dict(_said(error, "trailing_metadata") or ())
+    pushback = metadata.get("grpc-retry-pushback-ms")
+    if pushback is None:
+        return None
+    seconds = http.hint({"retry-after-ms": pushback}, float)
+    return -1.0 if seconds is None else seconds
 
 
 def _said(error: Any, name: str) -> Any:

@@ -18,7 +18,8 @@ from typing import Any, cast
 
 from attrs import evolve, field, frozen
 
-from resilience._core.rows import Always, By, Finding, Inside, Judging, Row, Rule, Table, read
+from resilience._core.finding import Finding
+from resilience._core.rows import Always, By, Inside, Judging, Row, Rule, Table, read
 from resilience._core.tables.http import STATUS, by_status
 from resilience._core.verdict import Verdict, VerdictKind
 

@@ -38,7 +38,8 @@ _MEANT = {
     "-32001: Session not found*": _NO_SESSION,
     "-32600: Session not found*": _NO_SESSION,
     "-32600: Session terminated*": _NO_SESSION,
-    "-32600: Not Found: *": _NO_SESSION,
+    "-32600: Not Found: Session *": _NO_SESSION,
+    "-32600: Not Found: Invalid or expired session*": _NO_SESSION,
     "-32603: Too many open sessions*": Verdict.transient(throttled=True, reason="too many open sessions"),
     "-32603: *": Verdict.unsure(reason="internal error, or an HTTP status that the client keeps to itself"),
     # What a handler raised, where the server is of the Python SDK and speaks a protocol before 2026.

@@ -36,14 +36,14 @@ _CLOSED: Mapping[str, Verdict] = {
     "506": Verdict.unsure(throttled=True, reason="the broker lacks resources"),
     "541": Verdict.unsure(reason="internal error of the broker"),
 }
-#: The same of one that was not open yet, and how else it comes to nothing.
-_NOT_OPENED: Mapping[str, Verdict] = {
+#: Why it closes one that was not open yet.
+_REFUSED_OPENING: Mapping[str, Verdict] = {
     "320": Verdict.transient(reason="the broker is going down"),
     "506": Verdict.transient(throttled=True, reason="the broker lacks resources"),
     "541": Verdict.transient(reason="the virtual host is down"),
     _LIMIT: Verdict.transient(throttled=True, reason="too many connections"),
-    _NONE: Verdict.transient(reason="closed before it was open"),
 }
+_BROKEN_OPENING = Verdict.transient(reason="closed before it was open")
 #: Why a broker closes a channel; every other reply is about what the client did, or may do.
 _REFUSED: Mapping[str, Verdict] = {
     "506": Verdict.unsure(throttled=True, reason="the broker lacks resources"),
@@ -56,14 +56,13 @@ _UNSENT = "closed before: nothing was sent"
 
 def _reply(code: object, text: object) -> str:
     """A reply's code, and what some words of it add."""
-    if code == 530 and re.search(r"limit \(\d+\) is reached", str(text)):
+    said = _NONE if code is None else str(code)
+    if said == "530" and re.search(r"limit \(\d+\) is reached", str(text)):
         return _LIMIT
-    if code == 404 and "is down or inaccessible" in str(text):
-        return _NODE_DOWN
-    return _NONE if code is None else str(code)
+    return _NODE_DOWN if said == "404" and "is down or inaccessible" in str(text) else said
 
 
-def _of_pika(error: Any) -> str:
+def _closed(error: Any) -> str:
     return _reply(read(error, "args.0"), read(error, "args.1"))
 
 
@@ -72,7 +71,7 @@ def _told_by_pika(error: Any) -> str | None:
     said = str(read(error, "args.0"))
     closed = re.match(r"ConnectionClosedByBroker: \((\d+)\) ", said)
     if closed is not None:
-        return _reply(int(closed[1]), said)
+        return _reply(closed[1], said)
     return _NONE if said.startswith("StreamLostError") else None
 
 
@@ -81,7 +80,7 @@ def _connecting(error: BaseException) -> bool:
 
 
 def _of_aiormq(error: Any) -> str:
-    reply = _reply(read(error, "args.0"), read(error, "args.1"))
+    reply = _closed(error)
     return f"{reply}, {_CONNECTING}" if reply in _CLOSED and _connecting(error) else reply
 
 
@@ -103,7 +102,9 @@ def _absent(error: Any) -> str:
 
 
 def _not_opened(error: str) -> Rule:
-    return By(error, "reply", _told_by_pika, _NOT_OPENED, otherwise=Verdict.permanent())
+    return By(
+        error, "reply", _told_by_pika, {**_REFUSED_OPENING, _NONE: _BROKEN_OPENING}, otherwise=Verdict.permanent()
+    )
 
 
 _OF_PIKA: tuple[Rule, ...] = (
@@ -113,27 +114,26 @@ _OF_PIKA: tuple[Rule, ...] = (
         "pika.adapters.utils.connection_workflow.AMQPConnectorStackTimeout",
         Verdict.transient(reason="connecting took too long"),
     ),
-    By("pika.exceptions.IncompatibleProtocolError", "reply", _told_by_pika, {_NONE: _NOT_OPENED[_NONE]}),
+    By("pika.exceptions.IncompatibleProtocolError", "reply", _told_by_pika, {_NONE: _BROKEN_OPENING}),
     _not_opened("pika.exceptions.ProbableAuthenticationError"),
     _not_opened("pika.exceptions.ProbableAccessDeniedError"),
     Always("pika.exceptions.AuthenticationError", Verdict.permanent("no common way to log in")),
     Always("pika.exceptions.ProtocolVersionMismatch", Verdict.permanent("another version of AMQP")),
     # Connections.
-    By("pika.exceptions.ConnectionClosedByBroker", "reply", _of_pika, _CLOSED, otherwise=Verdict.permanent()),
+    By("pika.exceptions.ConnectionClosedByBroker", "reply", _closed, _CLOSED, otherwise=Verdict.permanent()),
     Always("pika.exceptions.StreamLostError", Verdict.unsure(reason="the connection broke")),
     Always("pika.exceptions.AMQPHeartbeatTimeout", Verdict.unsure(reason="the broker went silent")),
     Always(
         "pika.exceptions.ConnectionBlockedTimeout",
         Verdict.unsure(throttled=True, reason="the broker takes no messages for want of memory or disk"),
     ),
-    Always("pika.exceptions.InvalidFrameError", Verdict.unsure(reason="the answer was no AMQP")),
     Always("pika.exceptions.ConnectionWrongStateError", Verdict.transient(reason=_UNSENT)),
     Always("pika.exceptions.NoFreeChannels", Verdict.transient(reason="no channel free")),
     # Channels.
     By(
         "pika.exceptions.ChannelClosedByBroker",
         "reply",
-        _of_pika,
+        _closed,
         {"405": Verdict.transient(reason=_LOCKED), _NODE_DOWN: Verdict.transient(reason=_GONE), **_REFUSED},
         otherwise=Verdict.permanent(),
     ),
@@ -148,7 +148,7 @@ _OF_AIORMQ: tuple[Rule, ...] = (
         "aiormq.exceptions.AMQPConnectionError",
         "lost",
         _lost,
-        {"once open": Verdict.unsure(reason="the connection broke"), _CONNECTING: _NOT_OPENED[_NONE]},
+        {"once open": Verdict.unsure(reason="the connection broke"), _CONNECTING: _BROKEN_OPENING},
     ),
     Inside(
         "aiormq.exceptions.AMQPConnectionError",
@@ -163,19 +163,25 @@ _OF_AIORMQ: tuple[Rule, ...] = (
         "reply",
         _of_aiormq,
         {
-            **_CLOSED,
-            **{f"{reply}, {_CONNECTING}": _NOT_OPENED[reply] for reply in _CLOSED},
-            _LIMIT: _NOT_OPENED[_LIMIT],
+            "320": _CLOSED["320"],
+            **{f"{reply}, {_CONNECTING}": _REFUSED_OPENING[reply] for reply in _CLOSED},
+            _LIMIT: _REFUSED_OPENING[_LIMIT],
         },
         otherwise=Verdict.permanent(),
     ),
     Always("aiormq.exceptions.ConnectionResourceError", _CLOSED["506"]),
     Always("aiormq.exceptions.ConnectionInternalError", _CLOSED["541"]),
-    By("aiormq.exceptions.InvalidFrameError", "reply", _unexpected, _NOT_OPENED, otherwise=Verdict.permanent()),
+    By("aiormq.exceptions.InvalidFrameError", "reply", _unexpected, _REFUSED_OPENING, otherwise=Verdict.permanent()),
     Always("aiormq.exceptions.InvalidFrameError", Verdict.unsure(reason="the answer was no AMQP")),
     Always("aiormq.exceptions.ProtocolSyntaxError", Verdict.permanent("another version of AMQP")),
     # Channels.
-    By("aiormq.exceptions.ChannelClosed", "reply", _of_aiormq, _REFUSED, otherwise=Verdict.permanent()),
+    By(
+        "aiormq.exceptions.ChannelClosed",
+        "reply",
+        _closed,
+        {**_REFUSED, _NONE: Verdict.unsure(reason="closed by this side, for all who waited")},
+        otherwise=Verdict.permanent(),
+    ),
     Always("aiormq.exceptions.ChannelLockedResource", Verdict.unsure(reason=_LOCKED)),
     By(
         "aiormq.exceptions.ChannelNotFoundEntity",

@@ -70,14 +70,13 @@ def _sent(error: Any) -> str:
 def _sent_unless_wrapped(error: Any) -> str | None:
     """As `_sent`; None for an error of connecting itself: what the operating system said is inside it.
 
-    A unix socket is not there while its server is not.
+    Unless that was no file: a unix socket is not there while its server is not.
     """
     text = _text(error)
-    if isinstance(error.__context__, FileNotFoundError):
-        return _sent(error)
     wraps = " connecting to " in text if isinstance(text, str) else isinstance(text, Exception)
+    socket = isinstance(text, str) and text.startswith("Error 2 connecting to /")
     sent = _sent(error)
-    return None if wraps and sent == _BEFORE else sent
+    return None if wraps and not socket and sent == _BEFORE else sent
 
 
 def _whole(error: Any) -> str:
@@ -161,7 +160,7 @@ TABLE = Table(
             _BEFORE: Verdict.transient(reason="no connection of the pool, or none that is ready"),
             _AFTER: Verdict.unsure(reason="the connection broke"),
         }),
-        Inside("redis.exceptions.ConnectionError", unsent=True, otherwise=Verdict.transient(reason="could not connect")),
+        Inside("redis.exceptions.ConnectionError", unsent=True),
         By("redis.exceptions.TimeoutError", "raised", _sent, {
             _BEFORE: Verdict.transient(reason="connecting took too long"),
             _AFTER: Verdict.unsure(reason="no answer in time"),

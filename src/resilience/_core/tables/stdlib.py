@@ -64,6 +64,14 @@ def _numberless(error: Any) -> str | None:
     return "none" if error.errno is None else None
 
 
+#: What asyncio, anyio and trio say where none of several addresses could be reached; they set no number then.
+_NOT_CONNECTED = ("Multiple exceptions", "All connection attempts failed", "all attempts to connect")
+
+
+def _connecting(error: Any) -> str | None:
+    return "no address reached" if error.errno is None and str(error).startswith(_NOT_CONNECTED) else None
+
+
 def _dns(error: Any) -> str:
     # EAI_AGAIN and EAI_FAIL by number: -3 and -4 on Linux, 2 and 4 on macOS, 11002 and 11003 on Windows.
     return "EAI_AGAIN or EAI_FAIL" if error.errno in {-3, -4, 2, 4, 11002, 11003} else "other"
@@ -97,6 +105,7 @@ TABLE = Table(
         _without_number("builtins.ConnectionRefusedError", Verdict.transient(reason="refused")),
         _without_number("builtins.ConnectionError", Verdict.unsure(reason="connection broke")),
         _without_number("builtins.TimeoutError", Verdict.unsure(reason="timed out")),
+        By("builtins.OSError", "connecting:", _connecting, {"no address reached": Verdict.transient()}),
         _NUMBERED,
         By("socket.gaierror", "DNS:", _dns, {"EAI_AGAIN or EAI_FAIL": Verdict.transient(reason="DNS did not answer")},
            otherwise=Verdict.permanent("unknown host")),
