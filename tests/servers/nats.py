@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -29,11 +28,6 @@ class NatsServer(Server):
         argv = [program("nats-server"), "-c", str(self.directory / "conf"), "-a", "127.0.0.1", "-p", str(self.port)]
         argv += ["-sd", str(self.directory)] if "jetstream" in config else []
         super().__init__(argv, self._says_info, self.directory / "log")
-
-    def pause(self) -> None:
-        """Stop it where it is, and wait until it has stopped."""
-        super().pause()
-        os.waitpid(self.process.pid, os.WUNTRACED)
 
     @property
     def url(self) -> str:

@@ -220,7 +220,7 @@ class Proxy:
                 link.client.sendall(link.answered[: end - 1])
             if link.struck is Fault.GO_AWAY:
                 self._refuse()
-                link.client.sendall(link.answered + _rest(link.server))
+                link.client.sendall(link.answered)
             self._end(link, reset=link.struck is Fault.LOSE_REPLY)
 
     def _ended(self, link: _Link, source: socket.socket, sink: socket.socket) -> None:
@@ -255,16 +255,6 @@ def _bound(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     return listener
-
-
-def _rest(peer: socket.socket) -> bytes:
-    """What else it says in the next moment."""
-    data = b""
-    peer.settimeout(0.02)
-    with contextlib.suppress(TimeoutError):
-        while more := peer.recv(65_536):
-            data += more
-    return data
 
 
 def _reset(peer: socket.socket) -> None:

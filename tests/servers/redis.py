@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import ssl
 import threading
@@ -36,11 +35,6 @@ class RedisServer(Server):
         listen = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.directory)]
         argv = [program("redis-server"), str(self.directory / "conf"), *listen, *options]
         super().__init__(argv, self._pings, self.directory / "log")
-
-    def pause(self) -> None:
-        """Stop it where it is, and wait until it has stopped."""
-        super().pause()
-        os.waitpid(self.process.pid, os.WUNTRACED)
 
     @property
     def url(self) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,6 +42,13 @@ Ask = Callable[..., Any]
 
 #: They leave their generators to the garbage collector when a request fails, and trio says so.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator '(http|openai|anthropic):ResourceWarning")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left() -> Iterator[None]:
+    """OpenAI's SDK leaves a generator behind that fails if it is collected while somebody imports httpx."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(params=SDKS)
