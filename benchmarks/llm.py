@@ -34,7 +34,7 @@ from attrs import frozen
 from llm_server import BURST, RATE
 from storms.report import Figures
 
-from resilience import ExponentialBackoff, RetryBudget, retry, transient
+from resilience import RetryBudget, retry, transient
 
 
 CALLERS, CALLS = 50, 4
@@ -80,7 +80,6 @@ def _as_the_how_to_has_it(ask: Ask) -> Ask:
 
 CONTENDERS = (
     Contender("ours, `attempts=None, within=60`", PATIENT),
-    Contender("ours, the same, `initial=1`", PATIENT.replace(backoff=ExponentialBackoff(initial=1.0))),
     Contender("ours, the same, a budget of 10 %", _with_budget),
     Contender("ours, as our how-to has it: 8 attempts, a budget of 20 %", _as_the_how_to_has_it),
     Contender("ours, as it comes: 4 attempts", retry(on=transient)),

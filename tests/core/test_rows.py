@@ -128,7 +128,7 @@ def test_facts_are_read_through_mappings_and_tuples() -> None:
 )
 def test_the_last_of_several_requests_proves_nothing_of_those_before(verdict: Verdict, others: bool, kind: str) -> None:
     """A redirect, or a retry of the library's own: what would be transient is unsure, and says why."""
-    rule = LastOf(Always("x.Coded", verdict), lambda _: others)
+    rule = LastOf((Always("x.Coded", verdict),), lambda _: others)
     assert (rule.error, rule.rows) == ("x.Coded", (Row("x.Coded", "", verdict),))
     seen = found(rule, Coded())
     assert seen is not None
@@ -136,8 +136,16 @@ def test_the_last_of_several_requests_proves_nothing_of_those_before(verdict: Ve
     assert ("an earlier request" in seen[2]) is (verdict is SURE and others)
 
 
+def test_the_last_of_several_requests_may_have_a_row_of_its_own() -> None:
+    rule = LastOf((By("x.Coded", "code", "code", {1: SURE}), Always("x.Coded", NO)), lambda _: True, "after another")
+    assert [str(row) for row in rule.rows] == ["x.Coded, code 1", "x.Coded", "x.Coded, after another"]
+    doubt = "an earlier request of the same call may have been done"
+    assert found(rule, Coded(1)) == ("x.Coded, after another", "unsure", doubt)
+    assert found(rule, Coded(2)) == ("x.Coded", "permanent", "")
+
+
 def test_the_last_of_nothing_is_nothing() -> None:
-    assert LastOf(Inside("x.Coded"), lambda _: True).find(Coded(), TABLES, 0) is None
+    assert LastOf((Inside("x.Coded"),), lambda _: True).find(Coded(), TABLES, 0) is None
 
 
 def passes_through(value: str) -> None:

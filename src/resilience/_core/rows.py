@@ -225,37 +225,47 @@ class Inside:
 
 @frozen
 class LastOf:
-    """A rule about one request, where the library may have made others before it, for the same call.
+    """Rules about one request, where the library may have made others before it, for the same call.
 
     It follows redirects, or tries again by itself. What the last request came to says nothing of those before it: a POST
-    may have been done, and answered with a redirect to a server that refuses connections.
+    may have been done, and answered with a redirect to a server that refuses connections. Then nothing is certain, and what
+    would be transient is unsure.
 
     Args:
-        rule: What the error says of the last one.
-        others: Whether one before it may have been done: then nothing is certain, and what would be transient is unsure.
+        rules: What the error says of the last request; all of one class, asked in order.
+        others: Whether one before it may have been done.
+        when: Where that is so, for people: it has a row of its own. Empty to say so in the reason only.
     """
 
-    rule: Rule
+    rules: tuple[Rule, ...]
     others: Callable[[Any], bool]
+    when: str = ""
+    rows: tuple[Row, ...] = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        rows = tuple(row for rule in self.rules for row in rule.rows)
+        object.__setattr__(self, "rows", (*rows, Row(self.error, self.when, _DOUBT)) if self.when else rows)
 
     @property
     def error(self) -> str:
         """The class, with its dots."""
-        return self.rule.error
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """What the rule can answer."""
-        return self.rule.rows
+        return self.rules[0].error
 
     def find(self, error: Any, judging: Judging, depth: int, /) -> Finding | None:
-        """What the rule says, or a little less."""
-        finding = self.rule.find(error, judging, depth)
+        """What the first rule says that says anything, or a little less."""
+        found = (rule.find(error, judging, depth) for rule in self.rules)
+        finding = next((finding for finding in found if finding is not None), None)
         verdict = None if finding is None else finding.verdict
         if finding is None or verdict is None or verdict.kind is not VerdictKind.TRANSIENT or not self.others(error):
             return finding
-        reason = f"{verdict.reason}; but an earlier request may have been done"
-        return finding._replace(verdict=evolve(verdict, kind=VerdictKind.UNSURE, reason=reason))
+        if self.when:
+            verdict = evolve(verdict, kind=VerdictKind.UNSURE, reason=_DOUBT.reason)
+            return finding._replace(verdict=verdict, by=self.rows[-1])
+        verdict = evolve(verdict, kind=VerdictKind.UNSURE, reason=f"{verdict.reason}; but {_DOUBT.reason}")
+        return finding._replace(verdict=verdict)
+
+
+_DOUBT = Verdict.unsure(reason="an earlier request of the same call may have been done")
 
 
 def read(error: object, fact: Fact) -> object:

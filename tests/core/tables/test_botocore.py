@@ -478,7 +478,7 @@ def test_refused_after_a_request_without_an_answer(proof: Proof, session: Any, m
     with serving_once() as url:
         error = failed(session, "dynamodb", url, attempts=2, mode=mode)
     verdict = proof.server(error, f"{MODULE}.EndpointConnectionError, by its kwargs.error", "unsure")
-    assert verdict.reason == "errno ECONNREFUSED; but an earlier request may have been done"
+    assert verdict.reason == "errno ECONNREFUSED; but an earlier request of the same call may have been done"
 
 
 def test_throttled_after_a_request_without_an_answer(proof: Proof, session: Any) -> None:

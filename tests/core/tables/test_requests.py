@@ -164,7 +164,7 @@ def test_refused_after_a_redirect(proof: Proof, status: int) -> None:
         error = failed(server.url)
     assert error.request.url != server.url + "/"
     verdict = proof.server(error, CONNECTION, "unsure")
-    assert "an earlier request may have been done" in verdict.reason
+    assert "an earlier request of the same call may have been done" in verdict.reason
 
 
 def test_throttled_after_a_redirect(proof: Proof) -> None:

@@ -519,7 +519,7 @@ def test_an_error_after_a_redirect_proves_nothing_of_the_first_request(after: st
     getattr(raised.value, "close", str)()
     assert verdict is not None
     assert verdict.kind is UNSURE
-    assert "an earlier request may have been done" in verdict.reason
+    assert "an earlier request of the same call may have been done" in verdict.reason
 
 
 @pytest.mark.parametrize("name", [*ERRNO_TRANSIENT, *ERRNO_UNSURE])

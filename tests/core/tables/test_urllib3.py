@@ -327,7 +327,7 @@ def test_refused_after_a_redirect(proof: Proof) -> None:
     assert len(server.requests) == 1
     assert isinstance(error.reason, NewConnectionError)
     verdict = proof.server(error, WRAPPED, "unsure")
-    assert verdict.reason == "errno ECONNREFUSED; but an earlier request may have been done"
+    assert verdict.reason == "errno ECONNREFUSED; but an earlier request of the same call may have been done"
 
 
 def test_refused_after_a_redirect_and_not_wrapped(proof: Proof) -> None:

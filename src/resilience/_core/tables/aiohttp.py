@@ -17,9 +17,8 @@ import errno
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from resilience._core.rows import Always, By, Inside, Rule, Table, read
+from resilience._core.rows import Always, By, Inside, LastOf, Rule, Table, read
 from resilience._core.tables.http import by_status
-from resilience._core.tables.httpx import Doubted
 from resilience._core.tables.stdlib import ERRNO_TRANSIENT, ERRNO_UNSURE
 from resilience._core.tables.websockets import CLOSED, REFUSED, each_once
 from resilience._core.verdict import Verdict
@@ -64,7 +63,7 @@ def _client(error: Any) -> Mapping[str, object]:
 
 
 def _once(*rules: Rule) -> Rule:
-    return Doubted("after another request", _sent_before, rules)
+    return LastOf(rules, _sent_before, "after another request")
 
 
 def _c_ares(error: Any) -> object:

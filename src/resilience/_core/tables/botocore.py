@@ -165,6 +165,6 @@ _RULES: tuple[Rule, ...] = (
 
 TABLE = Table(
     "botocore",
-    tuple(LastOf(rule, _others) for rule in _RULES),
+    tuple(LastOf((rule,), _others) for rule in _RULES),
     source="https://docs.aws.amazon.com/general/latest/gr/api-retries.html",
 )

@@ -13,18 +13,17 @@ A transport tries again by itself only to connect, and only if it was made with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
-from resilience._core.finding import Finding
-from resilience._core.rows import Always, By, Inside, Judging, Row, Rule, Table, read
+from resilience._core.rows import Always, By, Inside, LastOf, Rule, Table, read
 from resilience._core.tables.http import STATUS, by_status
 from resilience._core.verdict import Verdict, VerdictKind
 
 
-__all__ = ["TABLE", "Doubted", "redirected"]
+__all__ = ["TABLE", "redirected"]
 
 #: What a proxy answers to CONNECT is what it says of itself, or of a server that it could not reach.
 _PROXY = {status: evolve(verdict, kind=VerdictKind.TRANSIENT) for status, verdict in STATUS.items()}
@@ -53,45 +52,6 @@ _SEE_OTHER = (301, 302, 303)
 _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 #: The ways in which TLS reports a connection that broke; all else is its own opinion.
 _TLS_BROKE = ("SSLEOFError", "SSLZeroReturnError", "SSLSyscallError")
-
-
-@frozen
-class Doubted:
-    """The rules of one class, but what is certain of the last request is not of all that were sent for the one call.
-
-    Args:
-        when: Where that is so, for people.
-        earlier: Whether an earlier request of the same call may have been done.
-        rules: The rules, all of one class.
-    """
-
-    when: str
-    earlier: Callable[[Any], bool]
-    rules: tuple[Rule, ...]
-    rows: tuple[Row, ...] = field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        doubt = Row(
-            self.error, self.when, Verdict.unsure(reason="an earlier request of the same call may have been done")
-        )
-        object.__setattr__(self, "rows", (*(row for rule in self.rules for row in rule.rows), doubt))
-
-    @property
-    def error(self) -> str:
-        """The class, with its dots."""
-        return self.rules[0].error
-
-    def find(self, error: Any, judging: Judging, depth: int, /) -> Finding | None:
-        """What the first rule says that says anything; "transient" is unsure where an earlier request was sent."""
-        found = (rule.find(error, judging, depth) for rule in self.rules)
-        finding = next((finding for finding in found if finding is not None), None)
-        if finding is None or finding.verdict is None or finding.verdict.kind is not VerdictKind.TRANSIENT:
-            return finding
-        if not self.earlier(error):
-            return finding
-        doubt = self.rows[-1]
-        verdict = evolve(finding.verdict, kind=VerdictKind.UNSURE, reason=doubt.verdict.reason)
-        return Finding(error, verdict, doubt, finding.parts)
 
 
 def redirected(error: Any) -> bool:
@@ -196,7 +156,7 @@ def _client(library: str) -> tuple[Rule, ...]:
         return Inside(f"{library}.{name}", ("__cause__",), otherwise=otherwise)
 
     def once(*rules: Rule) -> Rule:
-        return Doubted("after a redirect", redirected, rules)
+        return LastOf(rules, redirected, "after a redirect")
 
     return (
         once(wrapping("ConnectError", _CONNECTING)),

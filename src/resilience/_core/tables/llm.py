@@ -20,9 +20,9 @@ from typing import Any, cast
 
 from attrs import evolve
 
-from resilience._core.rows import Always, By, Inside, Rule, Table, read
+from resilience._core.rows import Always, By, Inside, LastOf, Rule, Table, read
 from resilience._core.tables.http import STATUS, by_status, hint, status_of
-from resilience._core.tables.httpx import Doubted, redirected
+from resilience._core.tables.httpx import redirected
 from resilience._core.verdict import Verdict, VerdictKind
 
 
@@ -136,7 +136,7 @@ def _sdk(library: str, *rules: Rule) -> tuple[Rule, ...]:
     answered, unconnected = f"{library}.APIStatusError", f"{library}.APIConnectionError"
 
     def once(*of_one: Rule) -> Rule:
-        return Doubted("at a later try", _earlier, of_one)
+        return LastOf(of_one, _earlier, "at a later try")
 
     return (
         once(

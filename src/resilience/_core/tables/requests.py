@@ -36,6 +36,6 @@ _RULES: tuple[Rule, ...] = (
 
 TABLE = Table(
     "requests",
-    tuple(LastOf(rule, _redirected) for rule in _RULES),
+    tuple(LastOf((rule,), _redirected) for rule in _RULES),
     source="https://requests.readthedocs.io/en/latest/api/#exceptions",
 )

@@ -119,9 +119,9 @@ TABLE = Table(
         Always("http.client.RemoteDisconnected", Verdict.unsure(reason="closed without an answer")),
         Always("http.client.IncompleteRead", _BROKE_OFF),
         Always("http.client.BadStatusLine", Verdict.unsure(reason="the answer was no HTTP")),
-        LastOf(by_status("urllib.error.HTTPError", "code", "headers"), _redirected),
+        LastOf((by_status("urllib.error.HTTPError", "code", "headers"),), _redirected),
         Always("urllib.error.ContentTooShortError", _BROKE_OFF),
-        LastOf(Inside("urllib.error.URLError", ("reason",)), _redirected),
+        LastOf((Inside("urllib.error.URLError", ("reason",)),), _redirected),
         By("urllib.error.URLError", "reason:", _words, {}, otherwise=Verdict.permanent()),
         # The rest.
         Always("asyncio.exceptions.IncompleteReadError", _BROKE_OFF),

@@ -77,6 +77,6 @@ _RULES: tuple[Rule, ...] = (
 
 TABLE = Table(
     "urllib3",
-    tuple(LastOf(rule, _others) for rule in _RULES),
+    tuple(LastOf((rule,), _others) for rule in _RULES),
     source="https://urllib3.readthedocs.io/en/stable/reference/urllib3.exceptions.html",
 )
