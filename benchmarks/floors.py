@@ -247,8 +247,9 @@ def abudget(on: Errors, window: Window, attempts: int = 4) -> Callable[..., Any]
     return decorate
 
 
-#: Whether a retry around this call tries again in its place.
-SHIELDED: ContextVar[bool] = ContextVar("shielded", default=False)
+#: Whether a retry around this call tries again in its place: not empty for as long as its attempts last, for tasks that
+#: outlive them have the context still.
+SHIELDED: ContextVar[list[bool]] = ContextVar("shielded")
 
 
 def shield(on: Errors, attempts: int = 4) -> Callable[..., Any]:
@@ -257,7 +258,8 @@ def shield(on: Errors, attempts: int = 4) -> Callable[..., Any]:
     def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(fn)
         def call(*args: Any, **kwargs: Any) -> Any:
-            token = SHIELDED.set(True)
+            outer, live = SHIELDED.get(None), [True]
+            token = SHIELDED.set(live)
             try:
                 attempt = 0
                 while True:
@@ -265,10 +267,11 @@ def shield(on: Errors, attempts: int = 4) -> Callable[..., Any]:
                     try:
                         return fn(*args, **kwargs)
                     except on:
-                        if attempt >= attempts or token.old_value is True:
+                        if attempt >= attempts or outer:
                             raise
             finally:
                 SHIELDED.reset(token)
+                live.clear()
 
         return call
 
@@ -281,7 +284,8 @@ def ashield(on: Errors, attempts: int = 4) -> Callable[..., Any]:
     def decorate(fn: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
         @functools.wraps(fn)
         async def call(*args: Any, **kwargs: Any) -> Any:
-            token = SHIELDED.set(True)
+            outer, live = SHIELDED.get(None), [True]
+            token = SHIELDED.set(live)
             try:
                 attempt = 0
                 while True:
@@ -289,10 +293,11 @@ def ashield(on: Errors, attempts: int = 4) -> Callable[..., Any]:
                     try:
                         return await fn(*args, **kwargs)
                     except on:
-                        if attempt >= attempts or token.old_value is True:
+                        if attempt >= attempts or outer:
                             raise
             finally:
                 SHIELDED.reset(token)
+                live.clear()
 
         return call
 

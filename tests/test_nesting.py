@@ -235,13 +235,81 @@ def test_a_shielded_policy_does_not_wrap(colour: Colour) -> None:
     assert isinstance(raised.value.__cause__, ConnectionResetError)
 
 
-def test_a_refused_result_inside_a_shield_is_returned(colour: Colour) -> None:
-    """There is nothing to raise; the last value is what there is."""
+def test_a_refused_result_inside_a_shield_is_asked_for_again(colour: Colour) -> None:
+    """The outer one would see a success: polling goes on, and is no storm."""
     outer, inner, heard = policies(shield_inner=True)
-    refusing = inner.replace(on=(), retry_result=lambda value: value is None)
-    work = Script(None, "late")
-    assert colour.run(nested(colour, work, outer, refusing)) is None
-    assert [event.reason for event in heard] == [GiveUpReason.SHIELDED]
+    refusing = inner.replace(retry_result=lambda value: value != "done")
+    work = Script("queued", "running", "done")
+    assert colour.run(nested(colour, work, outer, refusing)) == "done"
+    assert [type(event) for event in heard] == [RetryScheduled, RetryScheduled, Recovered]
+
+
+def test_a_task_that_outlives_the_attempt_is_on_its_own() -> None:
+    """A worker first started inside a shielded attempt retries once that is over; its events are no deeper for it."""
+    outer, inner, heard = policies(shield_inner=True)
+    late = Counter()
+
+    async def start() -> str:
+        tasks.append(asyncio.create_task(worker()))
+        if len(tasks) == 1:
+            raise ConnectionResetError("once")
+        return "started"
+
+    async def worker() -> None:
+        await asyncio.sleep(60)
+        with pytest.raises(ConnectionResetError):
+            await inner.acall(Colour("asyncio", clock).fn(late))
+
+    async def program() -> None:
+        assert await outer.acall(start) == "started"
+        await asyncio.gather(*tasks)
+
+    tasks: list[Any] = []
+    with virtual_time() as clock:
+        clock.run_async(program())
+    assert late.calls == 8
+    assert {event.depth for event in heard if event.name == "inner"} == {0}
+
+
+def test_a_deadline_from_outside_carries_the_shield_into_a_thread() -> None:
+    """`bind` takes the deadline that it is called on, and what the retries here say."""
+    outer, inner, _ = policies(shield_inner=True)
+    work = Counter()
+    with virtual_time() as clock, deadline(60.0) as d, ThreadPoolExecutor(1) as pool, clock.hold():
+
+        def attempt() -> None:
+            pool.submit(d.bind(inner.call), work).result()
+
+        with pytest.raises(ConnectionResetError):
+            outer.call(attempt)
+    assert work.calls == 3
+
+
+@pytest.mark.parametrize("shield", [True, False])
+def test_a_loop_around_a_yield_may_be_closed_elsewhere(shield: bool) -> None:
+    """An async generator that retries, left by its consumer and closed by another task: no error, and no shield left."""
+    policy = retry(on=OSError, backoff=AT_ONCE, shield_inner=shield)
+    work = Counter()
+
+    async def items() -> Any:
+        failed = False
+        async for attempt in policy:
+            with attempt:
+                if not failed:
+                    failed = True
+                    raise OSError("once")
+                yield "item"
+
+    async def consume() -> None:
+        generator = items()
+        assert await generator.__anext__() == "item"
+        await asyncio.create_task(generator.aclose())
+        with pytest.raises(ConnectionResetError):
+            await retry(on=OSError, backoff=AT_ONCE).acall(Colour("asyncio", clock).fn(work))
+
+    with virtual_time() as clock:
+        clock.run_async(consume())
+    assert work.calls == 4
 
 
 def test_a_permanent_failure_is_told_as_such_inside_a_shield() -> None:

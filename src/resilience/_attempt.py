@@ -41,7 +41,7 @@ class Attempt:
     3
     """
 
-    __slots__ = ("_call", "_failed", "_plan", "_stay", "_untroubled", "number")
+    __slots__ = ("_call", "_failed", "_inside", "_plan", "_stay", "_untroubled", "number")
 
     number: int
     _call: Call | None
@@ -122,10 +122,11 @@ class Attempt:
             if plan.refuses is not None:
                 raise TypeError("retry_result judges a returned value, and a block has none: use call() or decorate")
             self._call = call = begin(plan, self._plan.name or _NAMELESS)
-        scope, timed = call.scope_of_attempt(), plan.first_limit is not None
-        if scope is None and timed and not covered(call.outer):
+        scope = call.scope_of_attempt() if plan.first_limit is not None else None
+        if scope is None and plan.first_limit is not None and not covered(call.outer):
             scope = call.outer
-        self._stay = None if scope is None else Stay(scope, call.outer, timed=timed)
+        self._inside = call.enter_attempt()
+        self._stay = None if scope is None else Stay(scope, call.outer)
         if self._stay is not None:
             self._stay.__enter__()
         return self
@@ -139,6 +140,9 @@ class Attempt:
     def _leave(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         call = None if self._untroubled else self._call
         stay = None if call is None else self._stay
+        if call is not None and self._inside is not None:
+            self._inside.leave()
+            self._inside = None
         if stay is not None:
             self._stay = None
             if stay.__exit__(kind, error, tb):

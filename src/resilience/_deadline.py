@@ -23,7 +23,17 @@ from attrs import field, frozen
 from resilience._core import checks
 from resilience._core.functions import METHOD_WRAPPERS, checked, is_async, name_of_function
 from resilience._io import emit, world
-from resilience._io.ambient import UNBOUNDED, Scope, enter_scope, leave_scope, new_scope, scope_now
+from resilience._io.ambient import (
+    ALONE,
+    UNBOUNDED,
+    Scope,
+    enter_retries,
+    enter_scope,
+    leave_retries,
+    leave_scope,
+    new_scope,
+    scope_now,
+)
 from resilience._io.stay import Stay, covered
 from resilience._moment import Deadline
 from resilience.errors import ConfigError
@@ -106,8 +116,7 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
         outer, now = scope_now(), world.current.monotonic()
         scope = self._scope(outer, now, self.name)
         entry = _Entry(self)
-        at, limit, name, stops, _, task, depth, shield = scope
-        entered = new_scope(Scope, (at, limit, name, stops, entry, task, depth, shield))
+        entered = new_scope(Scope, (scope.at, scope.limit, scope.name, scope.stops, entry, scope.task))
         entry.stay = Stay(entered, outer)
         entry.stay.__enter__()
         self._stays.add(entry.stay)
@@ -212,7 +221,7 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
     @staticmethod
     @contextmanager
     def detached() -> Generator[None]:
-        """A block without the deadline and the stops around it: for starting a task that must outlive them.
+        """A block without the deadline, the stops and the retries around it: for starting a task that must outlive them.
 
         A task inherits what is around the code that starts it: a worker first started while a request is served would
         have that request's deadline for ever.
@@ -222,10 +231,11 @@ class deadline:  # noqa: N801  # read as a verb: `with deadline(2.0):`
         ...     current_deadline() is None
         True
         """
-        token = enter_scope(UNBOUNDED)
+        token, retries = enter_scope(UNBOUNDED), enter_retries(ALONE)
         try:
             yield
         finally:
+            leave_retries(retries)
             leave_scope(token)
 
     @classmethod

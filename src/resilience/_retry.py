@@ -106,7 +106,8 @@ class RetryPolicy:
             up, the last value is returned as it is. None to accept every value.
         max_hint: Seconds; a server that asks to be left alone for longer is not waited for.
         shield_inner: Let the retries inside an attempt try once, and leave trying again to this one; otherwise they
-            multiply (3 × 4 = 12 requests). What is worth trying again is then for this policy's `on` alone to say.
+            multiply (3 × 4 = 12 requests). What is worth trying again is then for this policy's `on` alone to say. A result
+            that one of them refuses it goes on to ask for: that is no failure which this policy could see.
         wrap: Raise `RetriesExhaustedError` from the last exception, in place of it, when a limit ended the call.
         name: How logs, notes and events call it; None for the name of the function.
         hooks: Told every event of every call: one callable or several. See `resilience.instrumentation`.

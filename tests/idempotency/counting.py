@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeAlias
 
 
 #: How an answer ends, whatever else it says.
@@ -30,13 +30,21 @@ _MESSAGE = {
     "stop_sequence": None,
     "usage": {"input_tokens": 1, "output_tokens": 1},
 }
+_FILE = {"id": DONE, "object": "vector_store.file", "created_at": 1, "status": "completed", "vector_store_id": "shop"}
 #: What the services that clients expect answer, by the path; anywhere else the answer is `DONE`.
 _ANSWERS: Mapping[str, tuple[int, dict[str, Any]]] = {
     "/v1/chat/completions": (200, _CHAT),
     "/v1/messages": (200, _MESSAGE),
     "/v1.44/containers/create": (201, {"Id": DONE, "Warnings": []}),
+    "/v1/vector_stores/shop/files": (200, _FILE),
     "/queue": (200, {"MessageId": DONE}),
+    # What is only asked for.
+    f"/v1.44/containers/{DONE}/json": (200, {"Id": DONE}),
+    f"/v1/vector_stores/shop/files/{DONE}": (200, _FILE),
 }
+
+#: A status, headers, and what is sent as JSON.
+Answer: TypeAlias = tuple[int, dict[str, str], dict[str, Any] | None]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -51,12 +59,22 @@ class _Handler(BaseHTTPRequestHandler):
             return
         with self.server.lock:
             self.server.done += 1
-        status, answer = _ANSWERS.get(self.path, (200, None))
-        body = DONE.encode() if answer is None else json.dumps(answer).encode()
-        head = [f"HTTP/1.1 {status} Done", f"Content-Length: {len(body)}", "Content-Type: application/json", "", ""]
-        self.wfile.write("\r\n".join(head).encode() + body)
+        self.do_GET()
 
     do_PUT = do_POST  # noqa: N815  # as http.server calls it
+
+    def do_GET(self) -> None:
+        """Answer, and do nothing."""
+        status, headers, answer = self.server.instead or self._usual()
+        body = DONE.encode() if answer is None else json.dumps(answer).encode()
+        headers = {"Content-Length": str(len(body)), "Content-Type": "application/json", **headers}
+        lines = [f"HTTP/1.1 {status} Done", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        # All at once: what is read is whole, or nothing.
+        self.wfile.write("\r\n".join(lines).encode() + body)
+
+    def _usual(self) -> Answer:
+        status, answer = _ANSWERS.get(self.path, (200, None))
+        return status, {}, answer
 
     def handle(self) -> None:
         """Whatever a client does to its connection is its own affair."""
@@ -72,6 +90,8 @@ class CountingServer(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.done = 0
+        #: What to answer from now on, in place of what is usual; the work is done all the same.
+        self.instead: Answer | None = None
         self.lock = threading.Lock()
 
     @property

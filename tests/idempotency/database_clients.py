@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -30,13 +29,13 @@ INSERT = f"INSERT INTO {CHARGES} (cents) VALUES (300)"
 
 
 def by_redis(at: Setting) -> Iterator[Work]:
-    options = {} if at.own_retries else {"retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0)}
+    options: Any = {} if at.own_retries else {"retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0)}
     with redis.Redis(port=at.port, socket_timeout=at.patience, **options) as client:
         yield lambda: client.incr(CHARGES)
 
 
 async def by_redis_async(at: Setting) -> AsyncIterator[Work]:
-    options = {} if at.own_retries else {"retry": redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)}
+    options: Any = {} if at.own_retries else {"retry": redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)}
     async with redis.asyncio.Redis(port=at.port, socket_timeout=at.patience, **options) as client:
         yield lambda: client.incr(CHARGES)
 
@@ -90,8 +89,7 @@ async def by_asyncpg(at: Setting) -> AsyncIterator[Work]:
             await connection.execute(INSERT, timeout=at.patience)
 
     yield charge
-    with contextlib.suppress(Exception):
-        await held.connection.close()
+    await held.adrop()
 
 
 def by_sqlalchemy(at: Setting) -> Iterator[Work]:

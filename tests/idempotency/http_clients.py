@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import aiohttp
 import anthropic
@@ -22,19 +24,24 @@ from tests.idempotency.matrix import Client, Held, Setting, Work
 from tests.servers.proxy import Fault
 
 
-__all__ = ["CHARGE", "HTTP", "HTTP_RETRYING", "SDKS"]
+__all__ = ["CHARGE", "HTTP", "HTTP_RETRYING", "HTTP_TWICE", "SDKS", "url"]
 
 CHARGE = b"charge 300"
 
 
-def _url(port: int) -> str:
+def url(port: int) -> str:
+    """Where charges are posted."""
     return f"http://127.0.0.1:{port}/charge"
 
 
 def by_urllib(at: Setting) -> Iterator[Work]:
     def charge() -> None:
-        with urllib.request.urlopen(_url(at.port), data=CHARGE, timeout=at.patience) as answer:
-            assert answer.read() == DONE.encode()
+        try:
+            with urllib.request.urlopen(url(at.port), data=CHARGE, timeout=at.patience) as answer:
+                assert answer.read() == DONE.encode()
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise
 
     yield charge
 
@@ -55,35 +62,35 @@ def by_http_client(at: Setting) -> Iterator[Work]:
 
 def by_httpx(at: Setting) -> Iterator[Work]:
     with httpx.Client(timeout=at.patience) as client:
-        yield lambda: client.post(_url(at.port), content=CHARGE).raise_for_status()
+        yield lambda: client.post(url(at.port), content=CHARGE).raise_for_status()
 
 
 async def by_httpx_async(at: Setting) -> AsyncIterator[Work]:
     async with httpx.AsyncClient(timeout=at.patience) as client:
 
         async def charge() -> None:
-            (await client.post(_url(at.port), content=CHARGE)).raise_for_status()
+            (await client.post(url(at.port), content=CHARGE)).raise_for_status()
 
         yield charge
 
 
 def by_httpx2(at: Setting) -> Iterator[Work]:
     with httpx2.Client(timeout=at.patience) as client:
-        yield lambda: client.post(_url(at.port), content=CHARGE).raise_for_status()
+        yield lambda: client.post(url(at.port), content=CHARGE).raise_for_status()
 
 
 async def by_httpx2_async(at: Setting) -> AsyncIterator[Work]:
     async with httpx2.AsyncClient(timeout=at.patience) as client:
 
         async def charge() -> None:
-            (await client.post(_url(at.port), content=CHARGE)).raise_for_status()
+            (await client.post(url(at.port), content=CHARGE)).raise_for_status()
 
         yield charge
 
 
 def by_requests(at: Setting) -> Iterator[Work]:
     with requests.Session() as session:
-        yield lambda: session.post(_url(at.port), data=CHARGE, timeout=at.patience).raise_for_status()
+        yield lambda: session.post(url(at.port), data=CHARGE, timeout=at.patience).raise_for_status()
 
 
 def by_requests_retrying(at: Setting) -> Iterator[Work]:
@@ -91,14 +98,14 @@ def by_requests_retrying(at: Setting) -> Iterator[Work]:
     retries = urllib3.Retry(2, allowed_methods=None) if at.own_retries else 0
     with requests.Session() as session:
         session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retries))
-        yield lambda: session.post(_url(at.port), data=CHARGE, timeout=at.patience).raise_for_status()
+        yield lambda: session.post(url(at.port), data=CHARGE, timeout=at.patience).raise_for_status()
 
 
 def _by_urllib3(method: str, at: Setting) -> Iterator[Work]:
     with urllib3.PoolManager(timeout=at.patience) as pool:
 
         def charge() -> None:
-            answer = pool.request(method, _url(at.port), body=CHARGE, retries=None if at.own_retries else False)
+            answer = pool.request(method, url(at.port), body=CHARGE, retries=None if at.own_retries else False)
             assert answer.data == DONE.encode()
 
         yield charge
@@ -116,7 +123,7 @@ async def by_aiohttp(at: Setting) -> AsyncIterator[Work]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(at.patience), raise_for_status=True) as session:
 
         async def charge() -> None:
-            async with session.post(_url(at.port), data=CHARGE) as answer:
+            async with session.post(url(at.port), data=CHARGE) as answer:
                 assert await answer.read() == DONE.encode()
 
         yield charge
@@ -127,7 +134,7 @@ async def by_aiohttp_put(at: Setting) -> AsyncIterator[Work]:
         session._retry_connection = at.own_retries  # there is no public way
 
         async def charge() -> None:
-            async with session.put(_url(at.port), data=CHARGE) as answer:
+            async with session.put(url(at.port), data=CHARGE) as answer:
                 assert await answer.read() == DONE.encode()
 
         yield charge
@@ -156,26 +163,39 @@ def by_botocore(at: Setting) -> Iterator[Work]:
     client.close()
 
 
-_SAID = [{"role": "user", "content": "charge 300"}]
+def by_docker_containers(at: Setting) -> Iterator[Work]:
+    client = docker.DockerClient(f"tcp://127.0.0.1:{at.port}", version="1.44", timeout=at.patience)
+    yield lambda: client.containers.create("image")
+    client.close()
+
+
+_SAID: Any = [{"role": "user", "content": "charge 300"}]
 
 
 def by_openai(at: Setting) -> Iterator[Work]:
-    options = {} if at.own_retries else {"max_retries": 0}
+    options: Any = {} if at.own_retries else {"max_retries": 0}
     with openai.OpenAI(
         api_key="key", base_url=f"http://127.0.0.1:{at.port}/v1", timeout=at.patience, **options
     ) as client:
         yield lambda: client.chat.completions.create(model="m", messages=_SAID)
 
 
+def by_openai_polling(at: Setting) -> Iterator[Work]:
+    with openai.OpenAI(
+        api_key="key", base_url=f"http://127.0.0.1:{at.port}/v1", timeout=at.patience, max_retries=0
+    ) as client:
+        yield lambda: client.vector_stores.files.create_and_poll("file", vector_store_id="shop")
+
+
 async def by_openai_async(at: Setting) -> AsyncIterator[Work]:
-    options = {} if at.own_retries else {"max_retries": 0}
+    options: Any = {} if at.own_retries else {"max_retries": 0}
     url = f"http://127.0.0.1:{at.port}/v1"
     async with openai.AsyncOpenAI(api_key="key", base_url=url, timeout=at.patience, **options) as client:
         yield lambda: client.chat.completions.create(model="m", messages=_SAID)
 
 
 def by_anthropic(at: Setting) -> Iterator[Work]:
-    options = {} if at.own_retries else {"max_retries": 0}
+    options: Any = {} if at.own_retries else {"max_retries": 0}
     with anthropic.Anthropic(
         api_key="key", base_url=f"http://127.0.0.1:{at.port}", timeout=at.patience, **options
     ) as client:
@@ -183,7 +203,7 @@ def by_anthropic(at: Setting) -> Iterator[Work]:
 
 
 async def by_anthropic_async(at: Setting) -> AsyncIterator[Work]:
-    options = {} if at.own_retries else {"max_retries": 0}
+    options: Any = {} if at.own_retries else {"max_retries": 0}
     url = f"http://127.0.0.1:{at.port}"
     async with anthropic.AsyncAnthropic(api_key="key", base_url=url, timeout=at.patience, **options) as client:
         yield lambda: client.messages.create(model="m", max_tokens=9, messages=_SAID)
@@ -214,4 +234,9 @@ HTTP_RETRYING = (
     Client("requests, a Retry mounted", "http_server", by_requests_retrying, own=2),
     Client("urllib3, PUT", "http_server", by_urllib3_put, own=2),
     Client("aiohttp, PUT", "http_server", by_aiohttp_put, own=2),
+)
+#: What is one call, and two requests.
+HTTP_TWICE = (
+    Client("docker, containers.create", "http_server", by_docker_containers),
+    Client("openai, create_and_poll", "http_server", by_openai_polling),
 )

@@ -212,22 +212,11 @@ def _settled(count: Callable[[], int], expected: int | None) -> int:
 
 def _run(course: Callable[[], Coroutine[Any, Any, None]], client: Client) -> None:
     if client.asynchronous:
-        asyncio.run(_to_its_end(course()))
+        asyncio.run(course())
         return
     with contextlib.suppress(StopIteration):
         course().send(None)
         raise AssertionError("plain code cannot suspend")
-
-
-async def _to_its_end(course: Coroutine[Any, Any, None]) -> None:
-    """The course, and what it leaves running in the background."""
-    await course
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    while others:
-        _, unfinished = await asyncio.wait(others, timeout=1)
-        if unfinished:
-            return
-        others = asyncio.all_tasks() - {asyncio.current_task()}
 
 
 async def _plain(call: Callable[..., Any], work: Work) -> None:
@@ -242,11 +231,12 @@ async def _done(found: Any) -> None:
 @contextlib.asynccontextmanager
 async def _entered(generator: Any) -> AsyncIterator[Work]:
     """The block of a generator function of either colour."""
+    once: Any = lambda: generator  # noqa: E731
     if inspect.isasyncgen(generator):
-        async with contextlib.asynccontextmanager(lambda: generator)() as work:
+        async with contextlib.asynccontextmanager(once)() as work:
             yield work
     else:
-        with contextlib.contextmanager(lambda: generator)() as work:
+        with contextlib.contextmanager(once)() as work:
             yield work
 
 

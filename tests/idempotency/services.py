@@ -115,19 +115,25 @@ def counting_nats(port: int) -> Iterator[Counter]:
         yield counter
 
 
+def _charged(counter: Counter, connection: websockets.sync.server.ServerConnection) -> None:
+    counter.done += 1
+    connection.send(DONE)
+
+
 @contextlib.contextmanager
-def counting_websockets() -> Iterator[Counter]:
-    """By the messages that were answered."""
+def counting_websockets(
+    charged: Callable[[Counter, websockets.sync.server.ServerConnection], None] = _charged,
+) -> Iterator[Counter]:
+    """By the messages that came; what is done with one may be told."""
     counter = Counter()
 
-    def charged(connection: websockets.sync.server.ServerConnection) -> None:
+    def serve(connection: websockets.sync.server.ServerConnection) -> None:
         with contextlib.suppress(websockets.ConnectionClosed):
             while True:
                 connection.recv()
-                counter.done += 1
-                connection.send(DONE)
+                charged(counter, connection)
 
-    with websockets.sync.server.serve(charged, "127.0.0.1", 0) as server:
+    with websockets.sync.server.serve(serve, "127.0.0.1", 0) as server:
         counter.port = server.socket.getsockname()[1]
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -138,14 +144,18 @@ def counting_websockets() -> Iterator[Counter]:
             thread.join()
 
 
+def _carried_out(_context: grpc.ServicerContext) -> bytes:
+    return DONE.encode()
+
+
 @contextlib.contextmanager
-def counting_grpc() -> Iterator[Counter]:
-    """By the calls of the handler."""
+def counting_grpc(answer: Callable[[grpc.ServicerContext], bytes] = _carried_out) -> Iterator[Counter]:
+    """By the calls of the handler; what it says after the work may be told."""
     counter = Counter()
 
-    def charged(_request: bytes, _context: grpc.ServicerContext) -> bytes:
+    def charged(_request: bytes, context: grpc.ServicerContext) -> bytes:
         counter.done += 1
-        return DONE.encode()
+        return answer(context)
 
     class Till(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
         def service(self, details: Any) -> Any:

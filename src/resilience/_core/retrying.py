@@ -95,7 +95,7 @@ class Course:
     verdict: Verdict
     """On the last failure."""
     shield: str | None = None
-    """The retry around that tries again in this one's place; None if there is none."""
+    """The retry around that tries again in this one's place; None if there is none. It cannot see a refused result."""
     # What the attempts failed with: the last text and how often in a row, and before it what is said already.
     _last: str = ""
     _times: int = 0
@@ -124,7 +124,7 @@ class Course:
             kind = verdict.kind
             if kind is _PERMANENT or not (rules.idempotent or kind is _TRANSIENT):
                 return _final(verdict, error, now, until)
-            if self.shield is not None:
+            if self.shield is not None and error is not None:
                 return GiveUp(GiveUpReason.SHIELDED, f"the retry {self.shield!r} around it tries again, and shields it")
             if attempt >= rules.attempts:
                 return rules.used_up

@@ -9,8 +9,8 @@ the three questions have three answers:
 - *how long may this one I/O call take?* asks both, at this moment;
 - *may work go on?* is answered by an error: the deadline's, or the stop's.
 
-What a retry says to those inside it stands here too: how many calls around are being tried again, and whether one of
-them shields what is inside.
+What the retries around say to those inside them stands beside it: how many of them are trying again, and whether one
+shields what is inside. That is live too: it ends with the attempt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from resilience._core import checks
 from resilience._io import emit, world
@@ -27,7 +27,23 @@ from resilience.errors import DeadlineExceededError
 from resilience.typing import Seconds, Stop
 
 
-__all__ = ["UNBOUNDED", "Scope", "enter_scope", "leave_scope", "new_scope", "scope_now", "stopping", "watching"]
+__all__ = [
+    "ALONE",
+    "UNBOUNDED",
+    "Mark",
+    "Retries",
+    "Scope",
+    "depth_of",
+    "enter_retries",
+    "enter_scope",
+    "leave_retries",
+    "leave_scope",
+    "new_scope",
+    "retries_now",
+    "scope_now",
+    "stopping",
+    "watching",
+]
 
 
 class Scope(NamedTuple):
@@ -40,8 +56,6 @@ class Scope(NamedTuple):
         stops: What else may end the work.
         entry: What entered it, to find it again on leaving; None where nothing need be found.
         task: The task whose timer enforces it. A task that merely inherited the Scope is not cancelled by it.
-        depth: How many calls around are being tried again: in their second or a later attempt.
-        shield: The retry around that has ``shield_inner``, by its name; None if there is none.
     """
 
     at: float
@@ -50,8 +64,6 @@ class Scope(NamedTuple):
     stops: tuple[Stop, ...]
     entry: object = None
     task: object = None
-    depth: int = 0
-    shield: str | None = None
 
     def __str__(self) -> str:
         named = f"the deadline {self.name!r}" if self.name else "the deadline"
@@ -59,12 +71,7 @@ class Scope(NamedTuple):
 
     def tighter(self, at: float, limit: float | None, name: str | None, task: object = None) -> Scope:
         """The Scope of a deadline inside this one that is earlier; what else holds here holds there."""
-        return new_scope(Scope, (at, limit, name, self.stops, None, task, self.depth, self.shield))
-
-    def shielding(self, name: str) -> Scope:
-        """This Scope, with the retries inside it shielded by the one of this name."""
-        at, limit, named, stops, _, task, depth, _ = self
-        return new_scope(Scope, (at, limit, named, stops, None, task, depth, name))
+        return new_scope(Scope, (at, limit, name, self.stops, None, task))
 
     def error(self) -> DeadlineExceededError:
         """What work that overran this deadline raises; the observers are told."""
@@ -74,7 +81,7 @@ class Scope(NamedTuple):
     def tell_overrun(self) -> None:
         """Tell the observers that this deadline has ended work."""
         if world.current.observers:
-            emit.tell_overrun(self.limit, self.name, self.depth)
+            emit.tell_overrun(self.limit, self.name, depth_of(retries_now()))
 
     def check(self) -> None:
         """Raise if the work may not go on.
@@ -130,6 +137,30 @@ SCOPE: ContextVar[Scope] = ContextVar("resilience_scope", default=UNBOUNDED)
 scope_now = SCOPE.get
 enter_scope = SCOPE.set
 leave_scope = SCOPE.reset
+
+
+#: An attempt, as what was started in it sees it: its retry's name for as long as the attempt lasts, then emptied. A task
+#: or thread that outlives the attempt is neither shielded by it nor tried again with it any more.
+Mark: TypeAlias = list[str]
+
+
+#: What the retries around say to those inside them: a mark for each that is trying again, in its second or a later attempt;
+#: and the mark of the nearest attempt whose retry has ``shield_inner``. A bare tuple: it is made for every shielded call.
+Retries: TypeAlias = tuple[tuple[Mark, ...], Mark | None]
+
+#: No retry around.
+ALONE: Retries = ((), None)
+
+RETRIES: ContextVar[Retries] = ContextVar("resilience_retries", default=ALONE)
+
+retries_now = RETRIES.get
+enter_retries = RETRIES.set
+leave_retries = RETRIES.reset
+
+
+def depth_of(retries: Retries) -> int:
+    """How many of them are trying again at this moment."""
+    return sum(map(bool, retries[0]))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The hands of retry: attempt, and wait in between, until the call says that it is over.
 
-`attempting` and `aattempting` are twins, and so are `_shielding` and `_ashielding`, `_limited` and `_alimited`, `run` and
+`attempting` and `aattempting` are twins, and so are `_shielding` and `_ashielding`, `_general` and `_ageneral`,
+`_limited` and `_alimited`, `run` and
 `arun`, `pause` and `apause`. A twin contains `await` and the other colour's way to wait; what happens after a failure is decided in `call`, for both. One
 comparison stands in `_limited` and its twin although `Call.scope_of_attempt` has it too, whether the first attempt's own
 limit is the tighter one: on the happy path of a limited call there is no `Call` yet, and making one would cost more than
@@ -16,7 +17,17 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
 from resilience._io import aio, world
-from resilience._io.ambient import UNBOUNDED, Scope, enter_scope, leave_scope, new_scope, scope_now, watching
+from resilience._io.ambient import (
+    Scope,
+    enter_retries,
+    enter_scope,
+    leave_retries,
+    leave_scope,
+    new_scope,
+    retries_now,
+    scope_now,
+    watching,
+)
 from resilience._io.call import Call, Plan
 from resilience._io.stay import Stay, covered
 
@@ -30,7 +41,7 @@ R = TypeVar("R")
 def attempting(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
     """`fn`, retried; under a plain policy a call that succeeds costs one `try`."""
     if not plan.plain:
-        return (_limited if plan.clocked else _shielding)(plan, name, fn)
+        return (_limited if not plan.shield_inner else _general if plan.clocked else _shielding)(plan, name, fn)
 
     def call_plain(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
@@ -47,7 +58,7 @@ def attempting(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
 def aattempting(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
     """`attempting` for coroutine functions."""
     if not plan.plain:
-        return (_alimited if plan.clocked else _ashielding)(plan, name, fn)
+        return (_alimited if not plan.shield_inner else _ageneral if plan.clocked else _ashielding)(plan, name, fn)
 
     async def call_plain(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
@@ -72,18 +83,18 @@ def begin(plan: Plan, name: str) -> Call:
 
 def _shielding(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
     """`attempting` for a policy that must know nothing before a call fails, and only shields what is inside."""
-    alone = UNBOUNDED.shielding(name)  # made once, for the usual case
 
     def call_shielding(*args: P.args, **kwargs: P.kwargs) -> R:
-        outer = scope_now()
-        token = enter_scope(alone if outer is UNBOUNDED else outer.shielding(name))
+        mark = [name]
+        token = enter_retries((retries_now()[0], mark))
         try:
             try:
                 return fn(*args, **kwargs)
             finally:
-                leave_scope(token)
+                leave_retries(token)
+                mark.clear()
         except Exception as error:
-            call = Call.after_first(plan, name, world.current.monotonic(), outer, error)
+            call = Call.after_first(plan, name, world.current.monotonic(), scope_now(), error)
             if call is None:
                 raise
         return run(call, fn, args, kwargs)
@@ -93,18 +104,18 @@ def _shielding(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
 
 def _ashielding(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
     """`_shielding` for coroutine functions."""
-    alone = UNBOUNDED.shielding(name)
 
     async def call_shielding(*args: P.args, **kwargs: P.kwargs) -> R:
-        outer = scope_now()
-        token = enter_scope(alone if outer is UNBOUNDED else outer.shielding(name))
+        mark = [name]
+        token = enter_retries((retries_now()[0], mark))
         try:
             try:
                 return await fn(*args, **kwargs)
             finally:
-                leave_scope(token)
+                leave_retries(token)
+                mark.clear()
         except Exception as error:
-            call = Call.after_first(plan, name, world.current.monotonic(), outer, error)
+            call = Call.after_first(plan, name, world.current.monotonic(), scope_now(), error)
             if call is None:
                 raise
         return await arun(call, fn, args, kwargs)
@@ -112,11 +123,28 @@ def _ashielding(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callabl
     return call_shielding
 
 
+def _general(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
+    """`attempting` for a policy that shields and must know of a call before it fails: what is said of all attempts does."""
+
+    def call_general(*args: P.args, **kwargs: P.kwargs) -> R:
+        return run(begin(plan, name), fn, args, kwargs)
+
+    return call_general
+
+
+def _ageneral(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """`_general` for coroutine functions."""
+
+    async def call_general(*args: P.args, **kwargs: P.kwargs) -> R:
+        return await arun(begin(plan, name), fn, args, kwargs)
+
+    return call_general
+
+
 def _limited(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
     """`attempting` for a policy that must know of a call before it fails."""
     budget, limit, refuses = plan.budget, plan.first_limit, plan.refuses
     limit_name = f"{name}: {plan.first_limit_name}"
-    shield = name if plan.shield_inner else None
 
     def call_limited(*args: P.args, **kwargs: P.kwargs) -> R:
         started, outer = world.current.monotonic(), scope_now()
@@ -125,18 +153,9 @@ def _limited(plan: Plan, name: str, fn: Callable[P, R]) -> Callable[P, R]:
                 budget.counts.call(started)
         try:
             if limit is None or started + limit >= outer.at:
-                if shield is None:
-                    value = fn(*args, **kwargs)
-                else:
-                    token = enter_scope(outer.shielding(shield))
-                    try:
-                        value = fn(*args, **kwargs)
-                    finally:
-                        leave_scope(token)
+                value = fn(*args, **kwargs)
             else:
-                stops, depth, inside = outer.stops, outer.depth, shield or outer.shield
-                at = started + limit
-                token = enter_scope(new_scope(Scope, (at, limit, limit_name, stops, None, None, depth, inside)))
+                token = enter_scope(new_scope(Scope, (started + limit, limit, limit_name, outer.stops, None, None)))
                 try:
                     value = fn(*args, **kwargs)
                 finally:
@@ -160,7 +179,6 @@ def _alimited(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[
     """`_limited` for coroutine functions; a timer ends an attempt that overruns."""
     budget, limit, refuses = plan.budget, plan.first_limit, plan.refuses
     limit_name = f"{name}: {plan.first_limit_name}"
-    shield = name if plan.shield_inner else None
 
     async def call_limited(*args: P.args, **kwargs: P.kwargs) -> R:
         started, outer = world.current.monotonic(), scope_now()
@@ -173,14 +191,11 @@ def _alimited(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[
             if limit is not None:
                 at = started + limit
                 if at < outer.at:
-                    stops, depth, inside = outer.stops, outer.depth, shield or outer.shield
                     task = aio.current_task()
-                    scope = new_scope(Scope, (at, limit, limit_name, stops, None, task, depth, inside))
+                    scope = new_scope(Scope, (at, limit, limit_name, outer.stops, None, task))
                     stay = Stay(scope, outer, limit)
                 elif not covered(outer):
-                    stay = Stay(outer if shield is None else outer.shielding(shield), outer)
-            if stay is None and shield is not None:
-                stay = Stay(outer.shielding(shield), outer, timed=False)
+                    stay = Stay(outer, outer)
             if stay is None:
                 value = await fn(*args, **kwargs)
             else:
@@ -205,13 +220,15 @@ def _alimited(plan: Plan, name: str, fn: Callable[P, Awaitable[R]]) -> Callable[
 
 def run(call: Call, fn: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
     """Attempt `fn` until the call ends: from its first attempt on, or after that one has failed."""
-    scoped = call.scoped
+    scoped, speaks = call.plan.first_limit is not None, call.speaks
+    inside = None
     try:
         while True:
             if (call.delay or call.limited) and not pause(call):
                 raise call.cut_short()
             try:
                 scope = call.scope_of_attempt() if scoped else None
+                inside = call.enter_attempt() if speaks else None
                 if scope is None:
                     value = fn(*args, **kwargs)
                 else:
@@ -221,11 +238,17 @@ def run(call: Call, fn: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping
                     finally:
                         leave_scope(token)
             except Exception as error:
+                if inside is not None:
+                    inside.leave()
+                    inside = None
                 if not call.failed(error):
                     if call.wraps:
                         raise call.exhausted() from error
                     raise
             else:
+                if inside is not None:
+                    inside.leave()
+                    inside = None
                 if call.succeeded(value):
                     return value
     except Exception:
@@ -234,32 +257,42 @@ def run(call: Call, fn: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping
         call.cut_off(cut)
         raise
     finally:
+        if inside is not None:
+            inside.leave()
         call.held = None
 
 
 async def arun(call: Call, fn: Callable[..., Awaitable[R]], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
     """`run` for coroutine functions; a timer ends an attempt that overruns."""
-    scoped, timed = call.scoped, call.plan.first_limit is not None
+    scoped, speaks = call.plan.first_limit is not None, call.speaks
+    inside = None
     value = cast("R", None)
     try:
         while True:
             if call.delay is not None and not await apause(call):
                 raise call.cut_short()
             try:
-                scope = call.scope_of_attempt() if scoped else None
-                if scope is None and (not timed or covered(call.outer)):
+                scope = (call.scope_of_attempt() or call.outer) if scoped else None
+                inside = call.enter_attempt() if speaks else None
+                if scope is None or (scope is call.outer and covered(scope)):
                     value = await fn(*args, **kwargs)
                 else:
-                    with Stay(scope or call.outer, call.outer, timed=timed) as stay:
+                    with Stay(scope, call.outer) as stay:
                         value = await fn(*args, **kwargs)
                     if stay.overran:
-                        raise stay.scope.error() from stay.take_cause()
+                        raise scope.error() from stay.take_cause()
             except Exception as error:
+                if inside is not None:
+                    inside.leave()
+                    inside = None
                 if not call.failed(error):
                     if call.wraps:
                         raise call.exhausted() from error
                     raise
             else:
+                if inside is not None:
+                    inside.leave()
+                    inside = None
                 if call.succeeded(value):
                     return value
     except Exception:
@@ -268,6 +301,8 @@ async def arun(call: Call, fn: Callable[..., Awaitable[R]], args: tuple[Any, ...
         call.cut_off(cut)
         raise
     finally:
+        if inside is not None:
+            inside.leave()
         call.held = None
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 from attrs import field, frozen
@@ -21,13 +22,23 @@ from resilience._core.giveup import GiveUp, GiveUpReason
 from resilience._core.retrying import Course, Rules, Until, text_of
 from resilience._core.verdict import VerdictKind
 from resilience._io import emit, world
-from resilience._io.ambient import UNBOUNDED, Scope
+from resilience._io.ambient import (
+    ALONE,
+    UNBOUNDED,
+    Mark,
+    Retries,
+    Scope,
+    depth_of,
+    enter_retries,
+    leave_retries,
+    retries_now,
+)
 from resilience._io.budget import RetryBudget
 from resilience.errors import DeadlineExceededError, RetriesExhaustedError
 from resilience.typing import Hook
 
 
-__all__ = ["Call", "Plan"]
+__all__ = ["Call", "Inside", "Plan"]
 
 #: Failures that are final in themselves: no limit ended the call, so there is nothing for `wrap=True` to report.
 #: Of these, a shielded one is for the retry around to judge, as it is.
@@ -98,6 +109,8 @@ class Call(Course):
     """Whether its clock was first read after its first failure: when it began nobody knows."""
     delay: float | None = None
     """Seconds to wait before the next attempt; None before the first."""
+    retries: Retries = ALONE
+    """The retries around it."""
     _until: Until | None = None
     _told_unsure: bool = False
     _ending: GiveUp
@@ -109,9 +122,13 @@ class Call(Course):
         self.started = started
         self.outer = outer
         self._heard = heard = emit.is_heard(plan.hooks)
+        retries = retries_now()
+        if retries is not ALONE:
+            self.retries = retries
+            shield = retries[1]
+            if shield:
+                self.shield = shield[0]
         if outer is not UNBOUNDED or plan.first_limit is not None:
-            if outer.shield is not None:
-                self.shield = outer.shield
             self._until = self._earliest_limit()
             self.limited = self._until is not None or bool(outer.stops) or plan.attempt_timeout is not None
         self._alone = not (heard or self.limited or plan.budget)
@@ -135,14 +152,22 @@ class Call(Course):
         return None if call.succeeded(value) else call
 
     @property
-    def scoped(self) -> bool:
-        """Whether an attempt of it may have a Scope of its own."""
-        return self._heard or self.plan.first_limit is not None or self.plan.shield_inner
+    def speaks(self) -> bool:
+        """Whether an attempt of it may have something to say to the retries inside it."""
+        return self._heard or self.plan.shield_inner
 
     @property
     def wraps(self) -> bool:
         """Whether, having given up, it raises `exhausted` in place of the caller's own error."""
         return self.plan.wrap and self._ending.reason not in _FINAL
+
+    def enter_attempt(self) -> Inside | None:
+        """Let those inside the next attempt see what it says; None where it says nothing. To be left with the attempt."""
+        again, shields = self._heard and self.attempt > 1, self.plan.shield_inner  # the depth is for those who listen
+        if not (again or shields):
+            return None
+        (around, shield), mark = self.retries, [self.name]
+        return Inside(mark, ((*around, mark) if again else around, mark if shields else shield))
 
     def failed(self, error: Exception | None) -> bool:
         """The attempt raised `error`, or returned what is refused (None): whether another attempt follows."""
@@ -178,16 +203,7 @@ class Call(Course):
         return RetriesExhaustedError(self.name, self.attempt, self._elapsed(), self._ending.reason.value)
 
     def scope_of_attempt(self) -> Scope | None:
-        """The Scope of the next attempt; None where it is the one around the call."""
-        plan, outer = self.plan, self.outer
-        scope = None if plan.first_limit is None else self._tighter()
-        again = self._heard and self.attempt > 1  # the depth is for those who listen
-        if again or plan.shield_inner:
-            shield = self.name if plan.shield_inner else outer.shield
-            scope = (scope or outer)._replace(entry=None, depth=outer.depth + again, shield=shield)
-        return scope
-
-    def _tighter(self) -> Scope | None:
+        """The Scope of the next attempt of a policy with limits; None where it is the one around the call."""
         plan, outer = self.plan, self.outer
         within, timeout = plan.within, plan.attempt_timeout
         if timeout is None or (within is not None and self.started + within <= world.current.monotonic() + timeout):
@@ -257,7 +273,7 @@ class Call(Course):
 
         emit.emit(
             self.plan.hooks,
-            Recovered(name=self.name, attempt=self.attempt, elapsed=self._elapsed(), depth=self.outer.depth),
+            Recovered(name=self.name, attempt=self.attempt, elapsed=self._elapsed(), depth=depth_of(self.retries)),
         )
 
     def _tell_schedule(self, error: Exception | None, delay: float) -> None:
@@ -274,7 +290,7 @@ class Call(Course):
             elapsed=self._elapsed(),
             verdict=self.verdict,
             error=error,
-            depth=self.outer.depth,
+            depth=depth_of(self.retries),
         )
         unsure = error is not None and self.verdict.kind is VerdictKind.UNSURE
         emit.log_retry(event, may_be_applied=unsure and not self._told_unsure)
@@ -300,9 +316,25 @@ class Call(Course):
             reason=ending.reason,
             detail=ending.detail,
             error=error,
-            depth=self.outer.depth,
+            depth=depth_of(self.retries),
         )
         emit.emit(self.plan.hooks, event)
+
+
+class Inside:
+    """An attempt that says something to those inside it; entered when made, and left once."""
+
+    __slots__ = ("_mark", "_token")
+
+    def __init__(self, mark: Mark, retries: Retries) -> None:
+        self._mark = mark
+        self._token = enter_retries(retries)
+
+    def leave(self) -> None:
+        """The attempt is over: those started in it are on their own."""
+        self._mark.clear()
+        with suppress(ValueError):  # a loop around a `yield`, closed in another context: the mark has ended it there
+            leave_retries(self._token)
 
 
 def _note(error: Exception, note: str, start: str) -> None:

@@ -33,10 +33,9 @@ class Stay:
         scope: What the block lives in; `outer` itself, where that is the tighter one.
         outer: What is around the block.
         left: Seconds until the scope's deadline, where the caller has just made the scope for this block and this task.
-        timed: False where no timer is wanted: the block is to end when what is around it ends, as if it had no stay.
     """
 
-    __slots__ = ("_before", "_cause", "_left", "_outer", "_timed", "_token", "overran", "scope", "timer")
+    __slots__ = ("_before", "_cause", "_left", "_outer", "_token", "overran", "scope", "timer")
 
     _token: Token[Scope]
     # Set where there is a timer, and where it cut the block short: nowhere else are they asked for.
@@ -44,19 +43,14 @@ class Stay:
     _cause: Exception | None
     timer: aio.Timer | None
 
-    def __init__(self, scope: Scope, outer: Scope, left: float | None = None, *, timed: bool = True) -> None:
+    def __init__(self, scope: Scope, outer: Scope, left: float | None = None) -> None:
         self.scope = scope
-        self._timed = timed
         self.overran = False
         self._outer = outer
         self._left = left
 
     def __enter__(self) -> Self:
         scope, outer = self.scope, self._outer
-        if not self._timed:
-            self.timer = None
-            self._token = enter_scope(scope)
-            return self
         task = aio.current_task() if self._left is None else scope.task
         if task is None or scope.at == math.inf or (outer.task is task and outer.at <= scope.at):
             self.timer = None
@@ -65,8 +59,7 @@ class Stay:
             self.timer = aio.arm(task, scope.at - world.current.monotonic() if left is None else left)
             self._before = sys.exception()
         if scope.task is not task:
-            at, limit, name, stops, entry, _, depth, shield = scope
-            scope = new_scope(Scope, (at, limit, name, stops, entry, task, depth, shield))
+            scope = new_scope(Scope, (scope.at, scope.limit, scope.name, scope.stops, scope.entry, task))
         self._token = enter_scope(scope)
         return self
 
