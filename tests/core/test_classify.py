@@ -180,8 +180,8 @@ def test_or_after_minus_admits_what_it_names() -> None:
     assert kind_of(((transient - OSError) | ConnectionRefusedError)(REFUSED)) is TRANSIENT
 
 
-def test_first_answer_that_is_not_permanent_counts() -> None:
-    """Members are asked in order: a verdict worth trying counts at once, a permanent one only if nobody else knows."""
+def test_the_first_verdict_of_a_users_own_counts() -> None:
+    """Members are asked in order; a verdict counts where it stands, permanent too: the user knows better than a table."""
     asked: list[str] = []
 
     def member(name: str, answer: Any) -> Callable[[Exception], Any]:
@@ -191,12 +191,36 @@ def test_first_answer_that_is_not_permanent_counts() -> None:
 
         return ask
 
-    no, bad, good = Verdict.permanent("no"), Verdict.permanent("bad"), Verdict.transient(2.0)
-    on = (member("none", None), member("no", no), member("bad", bad), member("good", good), member("last", True))
-    assert judge(on)(Busy()) is good
-    assert asked == ["none", "no", "bad", "good"]
-    assert judge(on[:3])(Busy()) is no
-    assert judge((*on[:3], member("yes", True)))(Busy()).kind is UNSURE
+    no, good = Verdict.permanent("no"), Verdict.transient(2.0)
+    assert judge((member("none", None), member("good", good), member("no", no)))(Busy()) is good
+    assert asked == ["none", "good"]
+    assert judge((member("no", no), member("good", good)))(Busy()) is no
+    assert judge((member("no", no), transient))(RESET) is no
+    assert judge((transient, member("no", no)))(RESET).kind is UNSURE
+
+
+def test_a_permanent_verdict_of_the_tables_is_not_the_last_word() -> None:
+    """What a table finds hopeless, a member after it may still admit; if none does, the table's reason is kept."""
+    assert judge((transient, FileNotFoundError))(MISSING).kind is UNSURE
+    assert judge(transient | (lambda _: Verdict.transient()))(MISSING).kind is TRANSIENT
+    assert judge(transient)(MISSING).reason == "errno ENOENT"
+
+
+def test_a_class_stands_before_a_classifier_too() -> None:
+    """`Busy | transient` reads as it is composed."""
+    composed: Any = Busy | transient  # type: ignore[operator]
+    assert kind_of(composed(Busy())) is UNSURE
+    assert kind_of(composed(REFUSED)) is TRANSIENT
+    assert str(composed) == "Busy | transient"
+
+
+def test_a_cause_that_is_not_there_is_nobodys() -> None:
+    assert transient(None) is None
+
+
+def test_a_group_may_be_taken_away() -> None:
+    """A class behind `-` is compared with the group itself as well."""
+    assert (transient - ExceptionGroup)(group(RESET)) is None
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,12 @@ def test_what_each_event_adds(event: Event, expected: list[Any]) -> None:
     assert measures == expected
 
 
+def test_a_call_that_was_not_tried_again_has_no_duration() -> None:
+    """A 404 would drag every quantile to 0: of such a call nothing is known, often not even when it began."""
+    once = GaveUp(name="n", attempt=1, elapsed=0.0, reason=GiveUpReason.PERMANENT, detail="d", error=OSError())
+    assert [metric.name for metric, _, _ in measured(once)] == ["resilience.give_ups"]
+
+
 def test_an_event_that_no_metric_knows_adds_nothing() -> None:
     """A later version of the library may tell more."""
     assert list(measured("something new")) == []  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from resilience._core.finding import Finding
-from resilience._core.rows import Always, By, Inside, LastOf, Row, Table, local, read
+from resilience._core.rows import Always, By, Inside, LastOf, Row, Table, local, passed, read
 from resilience._core.tables import Tables
 from resilience._core.verdict import Verdict
 
@@ -122,6 +122,20 @@ def test_facts_are_read_through_mappings_and_tuples() -> None:
     assert [read(error, path) for path in paths] == ["a", "c", None, None, None, None, None, None]
 
 
+def test_a_hint_that_cannot_be_read_does_not_take_the_verdict_with_it() -> None:
+    rule = By("x.Coded", "code", "code", {1: SURE}, hint=lambda error, wall: 1 / 0)
+    assert found(rule, Coded(1)) == ("x.Coded, code 1", "transient", "sure")
+
+
+@pytest.mark.parametrize(("depth", "kind"), [(0, "unsure"), (1, "transient")])
+def test_what_nobody_knows_is_no_proof(depth: int, kind: str) -> None:
+    """Without its traceback an error proves nothing; inside another one, that one's traceback tells."""
+    finding = LastOf((Always("x.Coded", SURE),), lambda _: None).find(Coded(), TABLES, depth)
+    assert finding is not None
+    assert finding.verdict is not None
+    assert finding.verdict.kind == kind
+
+
 @pytest.mark.parametrize(
     ("verdict", "others", "kind"),
     [(SURE, False, "transient"), (SURE, True, "unsure"), (UNSURE, True, "unsure"), (NO, True, "permanent")],
@@ -162,3 +176,6 @@ def test_a_local_variable_is_read_from_the_traceback() -> None:
     assert local(raised.value, __name__, "some_other", "here") is None
     assert local(raised.value, "other.module", "passes_through", "here") is None
     assert local(Coded(), __name__, "passes_through", "here") is None
+    assert passed(raised.value, __name__)
+    assert not passed(raised.value, "other.module")
+    assert not passed(Coded(), __name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,3 +82,48 @@ def test_what_is_observed_from_inside_virtual_time_on_stays_observed() -> None:
         assert world.current.observers == (heard.append,)
     finally:
         observe()
+
+
+def test_what_happens_inside_a_listener_is_told_to_nobody() -> None:
+    """An observer that makes a failing retried call of its own is not told of it: that would never end."""
+    heard: list[object] = []
+
+    def report(event: object) -> None:
+        heard.append(event)
+        with pytest.raises(ConnectionError):
+            retry(on=ConnectionError, attempts=3, backoff=ConstantBackoff(0)).call(
+                Script(*[ConnectionError("down")] * 3)
+            )
+
+    observe(report)
+    try:
+        with pytest.raises(OSError, match="busy"):
+            retry(on=OSError, attempts=2, backoff=ConstantBackoff(0)).call(Script(*[OSError("busy")] * 2))
+    finally:
+        observe()
+    assert [type(event).__name__ for event in heard] == ["RetryScheduled", "GaveUp"]
+
+
+def test_a_log_handler_that_retries_does_not_recurse() -> None:
+    """A handler that ships lines by retried calls, while the collector is down: the line that began it comes back unharmed."""
+
+    class Shipping(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            with pytest.raises(ConnectionError):
+                retry(on=ConnectionError, attempts=2, backoff=ConstantBackoff(0)).call(
+                    Script(*[ConnectionError("x")] * 2)
+                )
+
+    logger, handler = logging.getLogger("resilience"), Shipping()
+    logger.addHandler(handler)
+    try:
+        assert retry(on=OSError, backoff=ConstantBackoff(0)).call(Script(OSError("busy"), "text")) == "text"
+    finally:
+        logger.removeHandler(handler)
+
+
+def test_an_event_that_cannot_be_loaded_hides_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no file descriptor left the module of the events cannot be read: the caller's own error comes out."""
+    monkeypatch.setitem(sys.modules, "resilience._core.events", None)
+    with pytest.raises(ConnectionError, match="mine"):
+        retry(on=ConnectionError, attempts=2, backoff=ConstantBackoff(0)).call(Script(*[ConnectionError("mine")] * 2))

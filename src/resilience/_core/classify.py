@@ -56,9 +56,9 @@ class Classifier:
     members: tuple[On, ...]
     without: tuple[On, ...] = ()
 
-    def __call__(self, error: BaseException, /) -> Verdict | None:
-        """The verdict on `error`: None means that nothing here knows it, which for a retry is as good as permanent."""
-        return self.find(error).verdict
+    def __call__(self, error: BaseException | None, /) -> Verdict | None:
+        """The verdict on `error` (of None, such as a cause that is not there: None): None means that nothing here knows it, which for a retry is as good as permanent."""
+        return None if error is None else self.find(error).verdict
 
     def explain(self, error: BaseException, /) -> Explanation:
         """Which row of which table decides about `error`, or which member of this, and why; print it.
@@ -76,14 +76,14 @@ class Classifier:
 
     def find(self, error: BaseException) -> Finding:
         """The verdict, with what decided."""
+        for member in self.without:
+            if _admits(member, error):
+                return Finding(error, None, f"left out by - {name_of(member)}")
         group = as_group(error)
         if group is not None and not any(
             isinstance(member, type) and isinstance(error, member) for member in self.members
         ):
             return of_group(group, self.find)
-        for member in self.without:
-            if _admits(member, error):
-                return Finding(error, None, f"left out by - {name_of(member)}")
         refused: Finding | None = None
         admitted: On | None = None
         for member in self.members:
@@ -92,8 +92,8 @@ class Classifier:
                 continue
             if finding.verdict is None:
                 admitted = admitted or member
-            elif finding.verdict.kind is not VerdictKind.PERMANENT:
-                return finding
+            elif finding.verdict.kind is not VerdictKind.PERMANENT or not isinstance(member, (Tables, Classifier)):
+                return finding  # also a user's own "permanent": it knows better than a table
             else:
                 refused = refused or finding
         if admitted is not None:
@@ -112,6 +112,10 @@ class Classifier:
         # What was taken away stays away from this part only: `transient - OSError | ConnectionRefusedError` names the latter.
         mine: tuple[On, ...] = (self,) if self.without else self.members
         return Classifier(self.tables, (*mine, *members_of(other)))
+
+    def __ror__(self, other: On) -> Classifier:
+        """`other`, or else this: ``Busy | transient``."""
+        return Classifier(self.tables, (*members_of(other), self))
 
     def __sub__(self, other: On) -> Classifier:
         """This, but not what `other` admits: that is answered None."""

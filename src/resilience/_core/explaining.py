@@ -8,7 +8,7 @@ from attrs import frozen
 
 from resilience._core.classify import name_of
 from resilience._core.finding import Finding
-from resilience._core.retrying import text_of
+from resilience._core.retrying import one_line, text_of
 from resilience._core.rows import Row
 from resilience._core.verdict import Verdict
 
@@ -41,7 +41,7 @@ class Explanation:
         """The verdict's reason, or that there is no verdict."""
         if self.verdict is None:
             return self.member or _NOBODY
-        return self.verdict.reason or "no reason given"
+        return one_line(self.verdict.reason) or "no reason given"
 
     def __str__(self) -> str:
         return "\n".join(self._lines(""))

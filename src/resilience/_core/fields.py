@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from resilience._core.events import Event, GaveUp, Recovered, RetryScheduled
 from resilience._core.measures import error_type
-from resilience._core.retrying import text_of
+from resilience._core.retrying import one_line, text_of
 
 
 __all__ = ["Fields", "fields_of", "name_of_event"]
@@ -30,7 +30,7 @@ def fields_of(event: Event) -> Fields:
     if isinstance(event, RetryScheduled):
         verdict = event.verdict
         told |= {"attempt": event.attempt, "attempts": event.attempts, "delay": event.delay, "elapsed": event.elapsed}
-        told |= {"verdict": str(verdict.kind), "reason": verdict.reason or None}
+        told |= {"verdict": str(verdict.kind), "reason": one_line(verdict.reason) or None}
         told |= {"throttled": verdict.throttled, "asked_for": verdict.after, **_of_error(event.error)}
     elif isinstance(event, GaveUp):
         told |= {"attempt": event.attempt, "elapsed": event.elapsed, "reason": str(event.reason)}

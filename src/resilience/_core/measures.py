@@ -89,7 +89,7 @@ CALL_ATTEMPTS = Metric(
     Instrument.HISTOGRAM,
     "{attempt}",
     ("name", "outcome"),
-    "Attempts of a call of which at least one failed.",
+    "Attempts of a call that was tried again.",
     _ATTEMPTS,
 )
 CALL_DURATION = Metric(
@@ -97,7 +97,7 @@ CALL_DURATION = Metric(
     Instrument.HISTOGRAM,
     "s",
     ("name", "outcome"),
-    "Seconds of a call of which at least one attempt failed; of a plain policy's call, from its first failure on.",
+    "Seconds of a call that was tried again; of a plain policy's call, from its first failure on.",
     _SECONDS,
 )
 DEADLINES_EXCEEDED = Metric(
@@ -137,5 +137,7 @@ def error_type(error: BaseException | None) -> str:
 
 
 def _of_call(event: GaveUp | Recovered, outcome: str) -> Iterator[Measure]:
+    if event.attempt == 1:
+        return  # a 404, say: of a call that was not tried again nothing is known, often not even when it began
     yield Measure(CALL_ATTEMPTS, event.attempt, (event.name, outcome))
     yield Measure(CALL_DURATION, event.elapsed, (event.name, outcome))

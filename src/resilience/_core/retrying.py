@@ -24,7 +24,7 @@ from resilience.errors import DeadlineExceededError
 from resilience.typing import Backoff
 
 
-__all__ = ["Course", "Rules", "Until", "text_of"]
+__all__ = ["Course", "Rules", "Until", "one_line", "text_of"]
 
 #: What an unlimited policy waits at the least, in seconds: `attempts=None` with no delay must not spin.
 LEAST_WAIT_UNLIMITED = 0.001
@@ -193,8 +193,8 @@ def _final(verdict: Verdict, error: Exception | None, now: float, until: Until |
     if until is not None and now >= until.moment and isinstance(error, DeadlineExceededError):
         return GiveUp(until.reason, f"{until.limit} is spent")
     if verdict.kind is _PERMANENT:
-        return GiveUp(GiveUpReason.PERMANENT, f"not worth trying again ({verdict.reason})")
-    return GiveUp(GiveUpReason.UNSURE, f"it may already have been applied ({verdict.reason})")
+        return GiveUp(GiveUpReason.PERMANENT, f"not worth trying again ({one_line(verdict.reason)})")
+    return GiveUp(GiveUpReason.UNSURE, f"it may already have been applied ({one_line(verdict.reason)})")
 
 
 def _on_top(hint: float, backoff: Backoff, attempt: int, delay: float) -> float:
@@ -203,7 +203,7 @@ def _on_top(hint: float, backoff: Backoff, attempt: int, delay: float) -> float:
     How much chance is for the backoff to say; one that has nothing to say of it lends its delay.
     """
     scatter = getattr(backoff, "scatter", None)
-    if scatter is None:
+    if not callable(scatter):
         return hint + delay
     what = f"{type(backoff).__name__}.scatter({attempt}, {hint:g})"
     return max(delay, hint + checks.seconds(what, scatter(attempt, hint), zero=True))
@@ -211,7 +211,12 @@ def _on_top(hint: float, backoff: Backoff, attempt: int, delay: float) -> float:
 
 def text_of(error: BaseException) -> str:
     """An error on one line; what cannot say what it is, is named by its class."""
-    text = _text(error)
+    return one_line(_text(error))
+
+
+def one_line(text: str) -> str:
+    """A text of somebody else's, cut short and without line breaks."""
+    text = text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
     return text if text.isprintable() else _escaped(text)
 
 

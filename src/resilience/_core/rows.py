@@ -23,7 +23,7 @@ from resilience._core.finding import Finding
 from resilience._core.verdict import Verdict, VerdictKind
 
 
-__all__ = ["Always", "By", "Inside", "Judging", "LastOf", "Row", "Rule", "Table", "local", "read"]
+__all__ = ["Always", "By", "Inside", "Judging", "LastOf", "Row", "Rule", "Table", "local", "passed", "read"]
 
 #: A fact of an exception: a path to it, as `read` reads it ("response.status_code"), or a function that finds it.
 Fact: TypeAlias = "str | Callable[[Any], object]"
@@ -165,14 +165,18 @@ class By:
             if self.otherwise is None:
                 return None
             row = Row(self.error, self._any_other, self._said(value, self.otherwise))
-        after = (
-            None if self.hint is None or row.verdict.kind is VerdictKind.PERMANENT else self.hint(error, judging.wall)
-        )
+        after = None if row.verdict.kind is VerdictKind.PERMANENT else self._hint(error, judging.wall)
         return Finding(error, row.verdict if after is None else evolve(row.verdict, after=after), row)
 
     @property
     def _any_other(self) -> str:
         return f"any other {self.called.rstrip(':')}"
+
+    def _hint(self, error: Any, wall: Callable[[], float]) -> float | None:
+        try:
+            return None if self.hint is None else self.hint(error, wall)
+        except Exception:  # headers that are none must not take the verdict with them
+            return None
 
     def _row_of_beginning(self, value: object) -> Row | None:
         if not isinstance(value, str):
@@ -184,7 +188,7 @@ class By:
         return Row(self.error, f"{self.called} {value}", self._said(value, verdict))
 
     def _said(self, value: object, verdict: Verdict) -> Verdict:
-        return verdict if verdict.reason else evolve(verdict, reason=f"{self.called} {value}")
+        return verdict if verdict.reason else evolve(verdict, reason=f"{self.called} {value!s:.200}")
 
 
 @frozen
@@ -233,12 +237,13 @@ class LastOf:
 
     Args:
         rules: What the error says of the last request; all of one class, asked in order.
-        others: Whether one before it may have been done.
+        others: Whether one before it may have been done; None where nobody knows, for the error has lost its traceback:
+            what is not known is no proof. (Of an error inside another one, that one's own traceback tells.)
         when: Where that is so, for people: it has a row of its own. Empty to say so in the reason only.
     """
 
     rules: tuple[Rule, ...]
-    others: Callable[[Any], bool]
+    others: Callable[[Any], bool | None]
     when: str = ""
     rows: tuple[Row, ...] = field(init=False, repr=False)
 
@@ -256,7 +261,10 @@ class LastOf:
         found = (rule.find(error, judging, depth) for rule in self.rules)
         finding = next((finding for finding in found if finding is not None), None)
         verdict = None if finding is None else finding.verdict
-        if finding is None or verdict is None or verdict.kind is not VerdictKind.TRANSIENT or not self.others(error):
+        if finding is None or verdict is None or verdict.kind is not VerdictKind.TRANSIENT:
+            return finding
+        others = self.others(error)
+        if others is False or (others is None and depth > 0):
             return finding
         if self.when:
             verdict = evolve(verdict, kind=VerdictKind.UNSURE, reason=_DOUBT.reason)
@@ -296,3 +304,18 @@ def local(error: BaseException, module: str, function: str, name: str) -> object
             found = frame.f_locals.get(name)
         trace = trace.tb_next
     return found
+
+
+def passed(error: BaseException, *modules: str) -> bool:
+    """Whether the error came through code of one of these modules, as its traceback has it.
+
+    A traceback is lost where an error is pickled, or raised again by hand. Then what it would have shown is not known, and
+    what is not known is no proof.
+    """
+    trace = error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__")
+        if isinstance(name, str) and name.startswith(modules):
+            return True
+        trace = trace.tb_next
+    return False

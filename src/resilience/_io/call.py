@@ -182,7 +182,7 @@ class Call(Course):
             return False
         self.delay = decision
         if not self._alone:
-            self._tell_schedule(error, decision)
+            self._tell(self._tell_schedule, error, decision)
             self.held = error if self.limited else None
         return True
 
@@ -195,7 +195,7 @@ class Call(Course):
             if self.wraps:
                 raise self.exhausted()
         elif self._heard and self.attempt > 1:
-            self._tell_recovery()
+            self._tell(self._tell_recovery)
         return True
 
     def exhausted(self) -> RetriesExhaustedError:
@@ -228,6 +228,7 @@ class Call(Course):
     def cut_short(self) -> Exception:
         """What to raise when no attempt may begin after a wait: the error that the last attempt ended with."""
         error, self.held = self.held, None
+        self.attempt = max(1, self.attempt - 1)  # the next one was never begun
         self._give_up(self._ending, error)
         if error is None or self.wraps:
             exhausted = self.exhausted()
@@ -247,7 +248,8 @@ class Call(Course):
             if cut.__context__ is None:
                 cut.__context__ = self.held
             if self._heard and self.attempt > 1:
-                self._tell_end(GiveUp(GiveUpReason.CANCELLED, f"cut off by {text_of(cut)}"), cut, self._elapsed())
+                ending = GiveUp(GiveUpReason.CANCELLED, f"cut off by {text_of(cut)}")
+                self._tell(self._tell_end, ending, cut, self._elapsed())
         self.held = None
 
     def _elapsed(self) -> float:
@@ -266,7 +268,12 @@ class Call(Course):
             # Not the deadline error before this one, which named the one before it: the chain would never end.
             error.__cause__ = held.__cause__ if isinstance(held, DeadlineExceededError) else held
 
-    # The events are imported where they are made: a program whose calls all succeed never loads them.
+    # The events are imported where they are made: a program whose calls all succeed never loads them. Where they cannot be
+    # loaded, for want of a file descriptor, nothing is told: the caller's own error must come out.
+
+    def _tell(self, how: Callable[..., None], *facts: object) -> None:
+        with suppress(Exception):
+            how(*facts)
 
     def _tell_recovery(self) -> None:
         from resilience._core.events import Recovered  # noqa: PLC0415
@@ -304,7 +311,7 @@ class Call(Course):
             since = " from the first failure" if self.late else ""
             _note(error, self.note(self.name, elapsed, since, ending), f"{self.name}: gave up after ")
         if self._heard:
-            self._tell_end(ending, error, elapsed)
+            self._tell(self._tell_end, ending, error, elapsed)
 
     def _tell_end(self, ending: GiveUp, error: BaseException | None, elapsed: float) -> None:
         from resilience._core.events import GaveUp  # noqa: PLC0415

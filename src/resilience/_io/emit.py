@@ -6,6 +6,9 @@ exception is what must come out.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from resilience._core.retrying import text_of
@@ -25,33 +28,39 @@ _WARNING = 30
 
 def is_heard(hooks: tuple[Hook, ...]) -> bool:
     """Whether anyone would hear what a call with these hooks tells: a hook, an observer, or the log."""
-    logger = _cached[0] if _cached else _logger()
-    return logger.isEnabledFor(_WARNING) or bool(hooks or world.current.observers)
+    if hooks or world.current.observers:
+        return True
+    try:
+        return (_cached[0] if _cached else _logger()).isEnabledFor(_WARNING)
+    except Exception:  # `logging` cannot be loaded, for want of a file descriptor: then nobody hears
+        return False
 
 
 def emit(hooks: tuple[Hook, ...], event: Event) -> None:
-    """Tell the hooks, then the observers."""
-    for listener in hooks + world.current.observers:
-        try:
-            listener(event)
-        except Exception:  # whatever a hook does, the retried call goes its way
-            _logger().exception("a hook failed: %r", listener)
+    """Tell the hooks, then the observers; what happens inside one of them is told to nobody."""
+    with _telling() as alone:
+        for listener in hooks + world.current.observers if alone else ():
+            try:
+                listener(event)
+            except Exception:  # whatever a hook does, the retried call goes its way
+                _logger().exception("a hook failed: %r", listener)
 
 
 def log_retry(event: RetryScheduled, *, may_be_applied: bool) -> None:
     """One WARNING: who failed, how, and when it will be tried again."""
     logger = _logger()
-    if logger.isEnabledFor(_WARNING):
-        logger.warning(
-            "%s: attempt %d%s failed (%s); next in %.3g s%s%s",
-            event.name,
-            event.attempt,
-            "" if event.attempts is None else f" of {event.attempts}",
-            "result refused" if event.error is None else text_of(event.error),
-            event.delay,
-            "" if event.verdict.after is None else f" (the server asked for {event.verdict.after:.3g} s)",
-            "; it may already have been applied" if may_be_applied else "",
-        )
+    with _telling() as alone:
+        if alone and logger.isEnabledFor(_WARNING):
+            logger.warning(
+                "%s: attempt %d%s failed (%s); next in %.3g s%s%s",
+                event.name,
+                event.attempt,
+                "" if event.attempts is None else f" of {event.attempts}",
+                "result refused" if event.error is None else text_of(event.error),
+                event.delay,
+                "" if event.verdict.after is None else f" (the server asked for {event.verdict.after:.3g} s)",
+                "; it may already have been applied" if may_be_applied else "",
+            )
 
 
 def tell_overrun(limit: float | None, name: str | None, depth: int) -> None:
@@ -66,6 +75,24 @@ def warn(message: str, *args: object) -> None:
     _logger().warning(message, *args)
 
 
+@contextmanager
+def _telling() -> Generator[bool]:
+    """Whether this thread is not telling already.
+
+    A listener that makes retried calls of its own, or whose lock is held when a finalizer or a signal handler makes one,
+    must not be told of them from inside itself: that would never end.
+    """
+    if getattr(_inside, "telling", False):
+        yield False
+        return
+    _inside.telling = True
+    try:
+        yield True
+    finally:
+        _inside.telling = False
+
+
+_inside = threading.local()
 _cached: list[Logger] = []
 
 

@@ -645,15 +645,35 @@ def test_strange_statuses_are_not_tried_again(proof: Proof, status: Any) -> None
     assert verdict is None or verdict.kind == "permanent"
 
 
+class Own(aiohttp.ClientConnectorError):
+    """A class of one's own."""
+
+
+class Refusing(aiohttp.BaseConnector):
+    """A connector of one's own, that raises it."""
+
+    async def connect(self, *_: Any, **__: Any) -> Any:
+        raise Own(None, ConnectionRefusedError(errno.ECONNREFUSED, "refused"))  # type: ignore[arg-type]
+
+
+def test_a_connector_of_ones_own(proof: Proof) -> None:
+    """A subclass is meant too."""
+    error = error_of("http://127.0.0.1/", client={"connector": Refusing})
+    assert type(error) is Own
+    proof.server(error, CONNECTOR, "transient")
+
+
+def test_without_its_traceback_nobody_knows_what_was_sent_before(proof: Proof, nobody: int) -> None:
+    """It may have been the second request of the call."""
+    error = error_of(f"http://127.0.0.1:{nobody}/").with_traceback(None)
+    proof.server(error, f"{IN}.ClientConnectorError, after another request", "unsure")
+
+
 def test_strange_facts(proof: Proof) -> None:
-    """A status as text with headers that are none, a class of one's own, an error that was never given its number."""
-
-    class Own(aiohttp.ClientConnectorError):
-        pass
-
+    """A status as text with headers that are none, an error that no client raised, or that was never given its number."""
     text = aiohttp.ClientResponseError(None, (), status="503", headers=7)  # type: ignore[arg-type]
     own = Own(None, ConnectionRefusedError(errno.ECONNREFUSED, "refused"))  # type: ignore[arg-type]
-    for error, kind in ((text, "unsure"), (own, "transient"), (aiohttp.ClientOSError(), "unsure")):
+    for error in (text, own, aiohttp.ClientOSError()):
         verdict = proof.tables(error)
         assert verdict is not None
-        assert verdict.kind == kind
+        assert verdict.kind == "unsure"

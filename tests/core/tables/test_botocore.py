@@ -148,18 +148,35 @@ def test_refused_while_something_else_was_handled(proof: Proof, session: Any) ->
 
 
 def test_refused_in_another_process(proof: Proof, session: Any) -> None:
+    """The traceback stayed there, and with it how many tries there were."""
     error = pickle.loads(pickle.dumps(failed(session, "dynamodb", f"http://127.0.0.1:{free_port()}")))
-    proof.server(error, f"{MODULE}.EndpointConnectionError, by its kwargs.error", "transient")
+    proof.server(error, f"{MODULE}.EndpointConnectionError, by its kwargs.error", "unsure")
 
 
-def test_broken_for_another_http_client(proof: Proof) -> None:
+def failed_on_sending(session: Any, error: Exception) -> Any:
+    """What becomes of an error that an HTTP client makes, if it is not botocore's own."""
+
+    def fail(**_: Any) -> None:
+        raise error
+
+    def work(dynamodb: Any) -> None:
+        dynamodb.meta.events.register("before-send", fail)
+        put(dynamodb)
+
+    seen = failed(session, "dynamodb", "http://127.0.0.1:1", work)
+    assert seen is error
+    return seen
+
+
+def test_broken_for_another_http_client(proof: Proof, session: Any) -> None:
     """As aiobotocore makes them, on aiohttp: not all of these precede the request."""
     for kind, inner, expected in (
         (EndpointConnectionError, ConnectionResetError(errno.ECONNRESET, "reset"), "unsure"),
         (EndpointConnectionError, ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "transient"),
         (ConnectTimeoutError, TimeoutError(), "unsure"),
     ):
-        verdict = proof.tables(kind(endpoint_url="http://nobody.invalid", error=inner))
+        error = kind(endpoint_url="http://nobody.invalid", error=inner)
+        verdict = proof.tables(failed_on_sending(session, error))
         assert verdict is not None
         assert verdict.kind == expected
 
@@ -221,10 +238,10 @@ def test_broken(proof: Proof, session: Any, answer: Answer) -> None:
     proof.server(answered(session, "s3", answer), f"{MODULE}.ConnectionClosedError", "unsure")
 
 
-def test_what_botocore_has_no_class_for(proof: Proof) -> None:
+def test_what_botocore_has_no_class_for(proof: Proof, session: Any) -> None:
     """The last resort of its HTTP client: bugs come this way too."""
     pool: Any = urllib3.HTTPConnectionPool("127.0.0.1")
-    known = HTTPClientError(error=urllib3.exceptions.EmptyPoolError(pool, "full"))
+    known = failed_on_sending(session, HTTPClientError(error=urllib3.exceptions.EmptyPoolError(pool, "full")))
     because = "botocore has a class of its own for all that is known here"
     proof.constructor(known, f"{MODULE}.HTTPClientError, by its kwargs.error", "transient", because=because)
     proof.unknown(HTTPClientError(error=TypeError("a bug")))
@@ -526,6 +543,52 @@ def test_the_instance_has_no_more_credentials_to_give(proof: Proof, monkeypatch:
     proof.server(error, f"{MODULE}.CredentialRetrievalError, credentials from iam-role", "transient")
 
 
+@pytest.mark.parametrize("answers", [(), (hang_up,)], ids=["at the first try", "at the second"])
+def test_no_credentials_to_sign_with(proof: Proof, session: Any, answers: tuple[Answer, ...]) -> None:
+    """Each try is signed anew; the one before it was sent."""
+    left = list(answers)
+
+    def sign(**_: Any) -> None:
+        if not left:
+            raise CredentialRetrievalError(provider="iam-role", error_msg="said")
+        left.pop()
+
+    def work(dynamodb: Any) -> None:
+        dynamodb.meta.events.register("before-sign", sign)
+        put(dynamodb)
+
+    with serving(*answers or (hang_up,)) as server:
+        error = failed(session, "dynamodb", server.url, work, attempts=2)
+    assert len(server.requests) == len(answers)
+    kind = "unsure" if answers else "transient"
+    proof.server(error, f"{MODULE}.CredentialRetrievalError, credentials from iam-role", kind)
+    lost = error.with_traceback(None)
+    proof.server(lost, f"{MODULE}.CredentialRetrievalError, credentials from iam-role", "unsure")
+
+
+def test_another_service_refuses_while_a_second_try_is_signed(proof: Proof, session: Any) -> None:
+    """As the one does that gives the credentials: its own request was the first, and the first of the other was sent."""
+    tries: list[None] = []
+
+    def sign(**_: Any) -> None:
+        tries.append(None)
+        if len(tries) > 1:
+            put(client(session, "dynamodb", url))
+
+    def work(s3: Any) -> None:
+        s3.meta.events.register("before-sign", sign)
+        delete(s3)
+
+    with serving(hang_up) as server, serving(refuses("ThrottlingException")) as other:
+        for url in (other.url, f"http://127.0.0.1:{free_port()}"):
+            tries.clear()
+            error = failed(session, "s3", server.url, work, attempts=2)
+            verdict = proof.tables(error)
+            assert verdict is not None
+            assert verdict.kind == "unsure"
+            assert "an earlier request" in verdict.reason
+
+
 def test_the_program_for_credentials_failed(proof: Proof, tmp_path: Path) -> None:
     (tmp_path / "config").write_text("[default]\ncredential_process = false\n")
     error = failed(Session(), "dynamodb", "http://127.0.0.1:1")
@@ -560,10 +623,10 @@ def test_a_response_that_is_none(proof: Proof, response: Any) -> None:
 
 
 def test_a_code_alone_is_enough(proof: Proof) -> None:
-    """As stubs make them."""
+    """As stubs make them; how many tries there were is not known."""
     verdict = proof.tables(ClientError({"Error": {"Code": "SlowDown"}}, "PutObject"))
     assert verdict is not None
-    assert (verdict.kind, verdict.throttled, verdict.after) == ("transient", True, None)
+    assert (verdict.kind, verdict.throttled, verdict.after) == ("unsure", True, None)
 
 
 def test_a_status_in_words(proof: Proof) -> None:

@@ -108,7 +108,7 @@ def test_a_status_as_text_is_read(value: object, status: int | None) -> None:
         5,
         "retry-after: 5",
         [("retry-after", "5")],
-        {"retry-after": 5},
+        {"retry-after": [5]},
         {"retry-after": None},
         {1: 2},
         {"retry-after": "fünf"},
@@ -127,6 +127,8 @@ def test_headers_that_are_no_headers_hold_no_hint(headers: object) -> None:
     [
         ({"Retry-After": "7"}, 7.0),  # a plain dict, as the server wrote it
         ({"retry-after": b"7"}, 7.0),
+        ({"RETRY-AFTER": "7"}, 7.0),
+        ({"retry-after": 7}, 7.0),
         ({"retry-after": "5, 7"}, 7.0),  # sent twice: the client joined the two
         ({"retry-after": "7, 5"}, 7.0),
         ({"retry-after": "7, soon"}, None),

@@ -691,16 +691,24 @@ def test_http2_after_a_redirect(proof: Proof, library: Any, name: str) -> None:
 )
 def test_without_a_cause(proof: Proof, library: Any, name: str, row: str, kind: str) -> None:
     """By the name alone; httpx gives each of them a cause, or does not raise it at all."""
-    error = getattr(library, name)("said")
-    proof.constructor(error, f"{library.__name__}.{row}", kind, because=OTHERS)
+    known: Any = getattr(library, name)
 
-    class Mine(type(error)):  # type: ignore[misc]
+    class Mine(known):  # type: ignore[misc]
         """A subclass is meant too."""
 
-    proof.constructor(Mine("said"), f"{library.__name__}.{row}", kind, because=OTHERS)
-    while_handling = getattr(library, name)("said")
+    while_handling = known("said")
     while_handling.__context__ = ValueError("no cause of it")
-    proof.constructor(while_handling, f"{library.__name__}.{row}", kind, because=OTHERS)
+    for error in (known("said"), Mine("said"), while_handling):
+        with library.Client(transport=library.MockTransport(raises(error))) as client:
+            assert raised(client.get, "http://127.0.0.1/") is error
+        proof.constructor(error, f"{library.__name__}.{row}", kind, because=OTHERS)
+
+
+@pytest.mark.parametrize("name", ["ConnectError", "ConnectTimeout", "PoolTimeout"])
+def test_an_error_that_no_client_raised(proof: Proof, library: Any, name: str) -> None:
+    """Whether there was a redirect before it, nobody knows."""
+    row = f"{library.__name__}.{name}, after a redirect"
+    proof.constructor(getattr(library, name)("said"), row, "unsure", because="it never went through a client")
 
 
 def test_another_transport_is_judged_by_what_it_wraps(proof: Proof, library: Any) -> None:
@@ -711,21 +719,22 @@ def test_another_transport_is_judged_by_what_it_wraps(proof: Proof, library: Any
 
 
 def test_an_error_that_was_pickled(proof: Proof, library: Any) -> None:
-    """Without its cause and its traceback the name remains."""
+    """The name remains, without its cause; and without its traceback there is no proof that nothing was sent before."""
     error = raised(posting(library), f"http://127.0.0.1:{free_port()}/")
     copy = pickle.loads(pickle.dumps(error.with_traceback(None)))
     assert copy.__cause__ is None
-    proof.constructor(copy, f"{library.__name__}.ConnectError, nothing known inside", "transient", because=OTHERS)
+    because = "no server sees the pickling"
+    proof.constructor(copy, f"{library.__name__}.ConnectError, after a redirect", "unsure", because=because)
 
 
-@pytest.mark.parametrize("history", [None, 5, [None], [SimpleNamespace(status_code="303")], ["x"]])
-def test_a_strange_history_is_none(proof: Proof, library: Any, history: object) -> None:
-    """What is no list of redirects is no redirect."""
+@pytest.mark.parametrize("history", [[], [None], [SimpleNamespace(status_code="303")], ["x"], None, 5])
+def test_a_strange_history(proof: Proof, library: Any, history: object) -> None:
+    """What is no redirect in a list is none; of what is no list nobody knows."""
     response = SimpleNamespace(status_code=429, headers={}, history=history)
     error = library.HTTPStatusError("said", request=None, response=response)
     because = "no response of httpx is so"
-    row = f"{library.__name__}.HTTPStatusError, HTTP 429"
-    proof.constructor(error, row, "transient", throttled=True, because=because)
+    row, kind = ("HTTP 429", "transient") if isinstance(history, list) else ("after a redirect", "unsure")
+    proof.constructor(error, f"{library.__name__}.HTTPStatusError, {row}", kind, throttled=True, because=because)
 
 
 @pytest.mark.parametrize("response", [None, SimpleNamespace(), SimpleNamespace(status_code=None)])

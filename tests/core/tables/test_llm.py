@@ -631,12 +631,16 @@ def test_a_strange_response(proof: Proof, sdk: Any, facts: dict[str, Any]) -> No
     ids=["none", "a number", "error a number", "details text", "a list"],
 )
 def test_strange_words(proof: Proof, sdk: Any, facts: dict[str, Any]) -> None:
-    """Whatever stands where the body should be, the status still decides."""
+    """Whatever stands where the body should be, the status still decides; without a request nobody knows which it was."""
     error = sdk.APIStatusError.__new__(sdk.APIStatusError, "said")
-    error.__dict__.update(response=SimpleNamespace(status_code=429, headers={"retry-after": "3"}), **facts)
+    response = SimpleNamespace(status_code=429, headers={"retry-after": "3"}, history=[])
+    error.__dict__.update(response=response, **facts)
     because = "no answer is read so by the SDK"
-    row = f"{sdk.__name__}.APIStatusError, HTTP 429"
-    proof.constructor(error, row, "transient", throttled=True, after=3.0, because=because)
+    row, kind = ("at a later try", "unsure") if facts.get("request") is None else ("HTTP 429", "transient")
+    prefix = f"{sdk.__name__}.APIStatusError, "
+    proof.constructor(error, prefix + row, kind, throttled=True, after=3.0, because=because)
+    del response.history
+    proof.constructor(error, f"{prefix}at a later try", "unsure", throttled=True, after=3.0, because=because)
 
 
 def test_the_table_is_of_these_two() -> None:

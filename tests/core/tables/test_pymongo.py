@@ -593,9 +593,9 @@ def test_a_class_of_ones_own(proof: Proof) -> None:
 
 
 def test_a_traceback_that_was_cleared_proves_nothing(proof: Proof, error_of: Ask) -> None:
-    """`unittest` clears the frames of what it caught; a pickle has none, but has the server's words."""
+    """`unittest` clears the frames of what it caught; a pickle has none: what is not known is no proof."""
     with mongo_server(says(failure(112))) as server:
         error = error_of(server.url, "insert_one", {})
-    proof.server(pickle.loads(pickle.dumps(error)), f"{CODE} 112", "transient")
+    proof.server(pickle.loads(pickle.dumps(error)), f"{CODE} 112, in part", "unsure")
     traceback.clear_frames(error.__traceback__)
     proof.server(error, f"{CODE} 112, in part", "unsure")

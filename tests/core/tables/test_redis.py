@@ -835,14 +835,14 @@ def test_a_class_of_ones_own(proof: Proof) -> None:
     class Mine(redis.exceptions.ReadOnlyError):
         pass
 
-    proof.server(Mine("no"), "redis.exceptions.ReadOnlyError, refused whole", "transient")
+    proof.server(Mine("no"), "redis.exceptions.ReadOnlyError, refused in part", "unsure")
 
 
 def test_a_traceback_that_was_cleared_proves_nothing(proof: Proof, error_of: Ask, server: RedisServer) -> None:
-    """`unittest` clears the frames of what it caught; a pickle has none."""
+    """`unittest` clears the frames of what it caught; a pickle has none: what is not known is no proof."""
     configured(server, maxmemory=1)
     error = error_of(server.port, "SET a 1")
     sent = pickle.loads(pickle.dumps(error))
-    proof.server(sent, "redis.exceptions.OutOfMemoryError, refused whole", "transient", throttled=True)
+    proof.server(sent, "redis.exceptions.OutOfMemoryError, refused in part", "unsure", throttled=True)
     traceback.clear_frames(error.__traceback__)
     proof.server(error, "redis.exceptions.OutOfMemoryError, refused in part", "unsure", throttled=True)

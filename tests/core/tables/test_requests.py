@@ -80,11 +80,11 @@ def test_the_proxy_hangs_up_with_the_request_in_hand(proof: Proof) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("ConnectTimeout", "transient"), ("ConnectionError", "unsure"), ("SSLError", "permanent")]
+    ("name", "kind"), [("ConnectTimeout", "unsure"), ("ConnectionError", "unsure"), ("SSLError", "permanent")]
 )
 @pytest.mark.parametrize("inside", [(), ("text",), (ValueError(),), (None,)], ids=["nothing", "text", "bug", "None"])
 def test_with_nothing_known_inside(proof: Proof, name: str, kind: str, inside: tuple[Any, ...]) -> None:
-    """As tests of other people make them: the class says what it is."""
+    """As tests of other people make them: the class says what it is, but not what came before it."""
     error = getattr(requests, name, requests.exceptions.SSLError)(*inside)
     proof.constructor(error, f"requests.exceptions.{name}, nothing known inside", kind, because=KNOWN_INSIDE)
 

@@ -11,7 +11,6 @@ import pytest
 from tests.core.tables.proving import all_tables
 
 from resilience import transient
-from resilience._core.rows import Row
 from resilience._core.tables import TABLE_OF_MODULE, Tables, load, rules_of
 
 
@@ -109,7 +108,7 @@ def test_an_error_that_breaks_the_rule_is_explained() -> None:
     assert finding.verdict is not None
     assert finding.verdict.kind == "permanent"
     assert finding.verdict.reason == "what it says of itself cannot be read: LookupError"
-    assert finding.by == Row("httpx.HTTPStatusError", "unreadable", finding.verdict)
+    assert finding.by == "a row that could not read it"
     assert "cannot be read" in str(transient.explain(error))
 
 
@@ -121,7 +120,32 @@ def test_causes_that_go_round_in_a_circle_are_bounded() -> None:
     finding = TABLES.find(first)
     assert finding is not None
     assert finding.verdict is not None
-    assert finding.verdict.kind == "transient"
+    assert finding.verdict.kind == "unsure"
+
+
+def test_groups_that_hold_one_another_many_times_are_bounded() -> None:
+    """Each leaf is judged once, however many ways lead to it."""
+    error: ExceptionGroup[Exception] = ExceptionGroup("innermost", [ConnectionRefusedError()])
+    for _ in range(40):
+        error = ExceptionGroup("twice", [error, error])
+    verdict = transient(error)
+    assert verdict is not None
+    assert verdict.kind == "transient"
+
+
+def test_leaves_that_lead_back_to_their_group_are_bounded() -> None:
+    kind = made("httpx", "ConnectError")
+    leaves = [kind(str(number)) for number in range(12)]
+    group = ExceptionGroup("round", leaves)
+    for leaf in leaves:
+        leaf.__cause__ = group
+    assert TABLES.find(leaves[0]) is not None
+
+
+def test_a_group_of_too_many_leaves_is_not_worth_the_time() -> None:
+    verdict = transient(ExceptionGroup("many", [ConnectionRefusedError() for _ in range(1_001)]))
+    assert verdict is not None
+    assert verdict.kind == "permanent"
 
 
 def test_a_group_of_groups_a_thousand_deep_is_judged() -> None:

@@ -59,11 +59,16 @@ def failed(url: str, method: str = "GET", **options: Any) -> Exception:
 
 
 def prove(proof: Proof, error: Any, row: str, kind: str, **said: Any) -> None:
-    """The row of the error, and that of its wrapper if it has one."""
+    """The row of the error, and that of its wrapper if it has one.
+
+    Some reasons were never raised. Without the wrapper, nothing tells that theirs was the only request.
+    """
     if isinstance(error, MaxRetryError):
         proof.server(error, WRAPPED, kind, **said)
         assert error.reason is not None
         error = error.reason
+        if kind == "transient" and error.__traceback__ is None:
+            kind = "unsure"
     proof.server(error, row, kind, **said)
 
 
@@ -129,6 +134,15 @@ def test_unreachable_is_unsent_too(proof: Proof) -> None:
     conn: Any = None
     error = NewConnectionError(conn, "Failed to establish a new connection")
     error.__cause__ = OSError(errno.EHOSTUNREACH, "No route to host")
+
+    class Connection(urllib3.connection.HTTPConnection):
+        def connect(self) -> None:
+            raise error
+
+    with urllib3.HTTPConnectionPool("127.0.0.1", 1) as pool, pytest.raises(NewConnectionError) as caught:
+        pool.ConnectionCls = Connection
+        pool.request("GET", "/", retries=False)
+    assert caught.value is error
     assert kind_of(proof, error.__cause__) == "unsure"
     assert kind_of(proof, error) == "transient"
 
@@ -143,8 +157,13 @@ def test_name_not_known(proof: Proof, once: Any) -> None:
 
 
 def test_an_error_that_came_from_another_process_has_lost_what_was_inside(proof: Proof) -> None:
-    error = pickle.loads(pickle.dumps(failed(f"http://127.0.0.1:{free_port()}/", retries=False)))
-    proof.server(error, "urllib3.exceptions.NewConnectionError, nothing known inside", "transient")
+    """And with its traceback, whether it was the first: only a wrapper that has one can still tell."""
+    row = "urllib3.exceptions.NewConnectionError, nothing known inside"
+    error: Any = pickle.loads(pickle.dumps(failed(f"http://127.0.0.1:{free_port()}/", retries=False)))
+    proof.server(error, row, "unsure")
+    wrapper: Any = failed(f"http://127.0.0.1:{free_port()}/")
+    wrapper.reason = error
+    proof.server(wrapper, WRAPPED, "transient")
 
 
 def test_connecting_takes_too_long(proof: Proof, once: Any) -> None:
@@ -350,13 +369,13 @@ def test_not_trusted_after_a_redirect_is_permanent_all_the_same(proof: Proof) ->
     proof.server(error, WRAPPED, "permanent")
 
 
-def test_without_its_traceback_the_last_request_is_all_there_is(proof: Proof) -> None:
+def test_without_its_traceback_nothing_is_proven(proof: Proof) -> None:
     with serving(*redirecting()) as server:
         error: Any = failed(server.url, "POST")
-    error = error.with_traceback(None)
-    assert kind_of(proof, error) == "unsure"  # the traceback of the reason tells it as well
-    error.reason = error.reason.with_traceback(None)
-    assert kind_of(proof, error) == "transient"
+    alone: Any = failed(f"http://127.0.0.1:{free_port()}/", retries=Retry(0))
+    assert kind_of(proof, alone) == "transient"
+    for one in (error, alone):
+        assert kind_of(proof, one.with_traceback(None)) == "unsure"
 
 
 # ---------------------------------------------------------------------------------------------------- never again

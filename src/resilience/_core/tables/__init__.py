@@ -25,7 +25,6 @@ __all__ = ["TABLE_OF_MODULE", "Tables", "as_group", "load", "of_group", "rules_o
 #: Which table knows the exceptions of a module, by its first two names or its first; or of one class, by its whole name.
 #: Of `builtins` only those classes that mean something: nobody knows a bug, so nobody tries it again.
 TABLE_OF_MODULE = {
-    "aio_pika": "pika",
     "aiohttp": "aiohttp",
     "aiormq": "pika",
     "anthropic": "llm",
@@ -66,8 +65,10 @@ TABLE_OF_MODULE = {
     "websockets": "websockets",
 }
 
-#: What wraps what may go round in a circle.
+#: What wraps what may go round in a circle. A group inside is worth five, for each of its leaves is followed.
 _DEEPEST = 10
+#: Leaves of a group that are judged; beyond that nobody waits for the answer.
+_MOST_LEAVES = 1_000
 
 
 @frozen
@@ -91,18 +92,13 @@ class Tables:
             return None
         group = as_group(error)
         if group is not None:
-            return of_group(group, lambda leaf: self.find(leaf, depth + 1))
-        for rule in rules_of(type(error)) if isinstance(error, Exception) else ():
-            try:
-                finding = rule.find(error, self, depth)
-            except Exception as broken:
-                from resilience._core.rows import Row  # noqa: PLC0415  # rows are loaded with the first table
-
-                cannot = Verdict.permanent(f"what it says of itself cannot be read: {type(broken).__name__}")
-                return Finding(error, cannot, Row(rule.error, "unreadable", cannot))
-            if finding is not None:
-                return finding
-        return None
+            return of_group(group, lambda leaf: self.find(leaf, depth + _DEEPEST // 2))
+        try:
+            findings = (rule.find(error, self, depth) for rule in _rules_for(error))
+            return next((finding for finding in findings if finding is not None), None)
+        except Exception as broken:  # also that of a table that cannot be loaded, for want of a file descriptor
+            cannot = Verdict.permanent(f"what it says of itself cannot be read: {type(broken).__name__}")
+            return Finding(error, cannot, "a row that could not read it")
 
 
 def as_group(error: BaseException) -> BaseExceptionGroup[BaseException] | None:
@@ -116,7 +112,7 @@ def of_group(group: BaseExceptionGroup[BaseException], find: Callable[[BaseExcep
     known = [
         part.verdict for part in parts if part.verdict is not None and part.verdict.kind is not VerdictKind.PERMANENT
     ]
-    if len(known) < len(parts) or not parts:  # Python makes no empty group, but a subclass may
+    if len(known) < len(parts) or not 0 < len(parts) <= _MOST_LEAVES:  # Python makes no empty group, but a subclass may
         hopeless = Verdict.permanent("a group with a leaf that is not worth trying again")
         return Finding(group, hopeless, "the leaves of the group", parts)
     after = max((verdict.after for verdict in known if verdict.after is not None), default=None)
@@ -131,14 +127,22 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     """Every leaf once, in order, however deep: the groups still to open are a list, not Python's own stack."""
     leaves: list[BaseException] = []
     waiting: list[BaseException] = [group]
-    while waiting:
+    seen: set[int] = set()  # by identity: one exception may be in many groups, and a group in another one twice
+    while waiting and len(leaves) <= _MOST_LEAVES:
         error = waiting.pop()
+        if id(error) in seen:
+            continue
+        seen.add(id(error))
         inner = as_group(error)
         if inner is None:
             leaves.append(error)
         else:
             waiting.extend(reversed(inner.exceptions))
     return leaves
+
+
+def _rules_for(error: BaseException) -> tuple[Rule, ...]:
+    return rules_of(type(error)) if isinstance(error, Exception) else ()
 
 
 def load(name: str) -> Table:

@@ -39,9 +39,11 @@ _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 _TRIED_AGAIN = ("PUT", "DELETE")
 
 
-def _sent_before(error: Any) -> bool:
+def _sent_before(error: Any) -> bool | None:
     """Whether another request was sent for the same call, and may have been done: anything but a mere question."""
     inside = _client(error)
+    if not inside and read(error, "history") is None:
+        return None
     # By itself, when the connection broke.
     twice = inside.get("retry_persistent_connection") is False and inside.get("method") in _TRIED_AGAIN
     if twice and read(inside.get("self"), "_retry_connection") is not False:

@@ -11,10 +11,10 @@ traceback does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
-from resilience._core.rows import Always, By, Inside, LastOf, Rule, Table, local, read
+from resilience._core.rows import Always, By, Inside, LastOf, Rule, Table, passed, read
 from resilience._core.tables.http import STATUS, by_status, hint
 from resilience._core.verdict import Verdict
 
@@ -120,14 +120,30 @@ def _hint(error: Any, wall: Callable[[], float]) -> float | None:
     return hint(_headers(error), wall)
 
 
-def _others(error: Any) -> bool:
+def _others(error: Any) -> bool | None:
     """Whether there was a request before the last one."""
     retries = read(error, "response.ResponseMetadata.RetryAttempts")
-    if isinstance(retries, int):
-        return retries > 0
-    modules = ("botocore.endpoint", "aiobotocore.endpoint")
-    attempts = (local(error, module, "_send_request", "attempts") for module in modules)
-    return any(isinstance(number, int) and number > 1 for number in attempts)
+    numbers = [*_attempts(error), *([retries + 1] if isinstance(retries, int) else ())]
+    return max(numbers) > 1 if numbers else None
+
+
+def _attempts(error: BaseException) -> Iterator[int]:
+    """Of every call that the error came through: one may be asking for the credentials of another, at its second try."""
+    trace = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        sending = frame.f_globals.get("__name__") in {"botocore.endpoint", "aiobotocore.endpoint"}
+        if sending and frame.f_code.co_name == "_send_request":
+            number = frame.f_locals.get("attempts")
+            if isinstance(number, int):
+                yield number
+        trace = trace.tb_next
+
+
+def _used(error: Any) -> bool | None:
+    """The same of credentials, which may be asked for where no request is being sent yet, and again at every try."""
+    others = _others(error)
+    return False if others is None and passed(error, "botocore.", "aiobotocore.") else others
 
 
 _RULES: tuple[Rule, ...] = (
@@ -158,13 +174,14 @@ _RULES: tuple[Rule, ...] = (
     # 509 is BandwidthLimitExceeded, where the answer has no code.
     by_status("botocore.exceptions.ClientError", _status, _headers, {**STATUS, 509: Verdict.unsure(throttled=True)}),
     # Nobody was asked: credentials come first.
-    By("botocore.exceptions.CredentialRetrievalError", "credentials from", _provider, _METADATA,
-       otherwise=Verdict.permanent()),
     Always("botocore.exceptions.NoCredentialsError", Verdict.permanent("no credentials")),
 )  # fmt: skip
 
+_CREDENTIALS = By("botocore.exceptions.CredentialRetrievalError", "credentials from", _provider, _METADATA,
+                  otherwise=Verdict.permanent())  # fmt: skip
+
 TABLE = Table(
     "botocore",
-    tuple(LastOf((rule,), _others) for rule in _RULES),
+    (*(LastOf((rule,), _others) for rule in _RULES), LastOf((_CREDENTIALS,), _used)),
     source="https://docs.aws.amazon.com/general/latest/gr/api-retries.html",
 )

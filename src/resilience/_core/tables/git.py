@@ -43,26 +43,26 @@ _HOPELESS = {
         r"^fatal: unable to access 'https?:.*' with http\.pinnedPubkey",
     ),
     "no such repository": (
-        r"^fatal: repository '.*' (?:not found|does not exist)",
+        r"^fatal: repository '[^'\n]*' (?:not found|does not exist)",
         r"^ERROR: Repository not found",
         r"^fatal: not a git repository",
-        r"^fatal: '.*' does not appear to be a git repository",
+        r"^fatal: '[^'\n]*' does not appear to be a git repository",
         r"^fatal: remote error: access denied or repository not exported",
     ),
     "no such ref": (
         r"^fatal: couldn't find remote ref",
         r"^fatal: Remote branch .* not found",
         r"^error: src refspec .* does not match any",
-        r"^error: pathspec '.*' did not match",
-        r"^fatal: ambiguous argument '.*': unknown revision",
+        r"^error: pathspec '[^'\n]*' did not match",
+        r"^fatal: ambiguous argument '[^'\n]*': unknown revision",
     ),
     "unknown host": (
         r"^ssh: Could not resolve hostname .*: " + _NO_SUCH_NAME,
         r"^fatal: unable to look up .*\(" + _NO_SUCH_NAME,
     ),
     "in the way": (
-        r"^(?:fatal|error): .*cannot lock ref '.*': '.*' exists; cannot create",
-        r"^fatal: destination path '.*' already exists",
+        r"^(?:fatal|error): .*cannot lock ref '[^'\n]*': '[^'\n]*' exists; cannot create",
+        r"^fatal: destination path '[^'\n]*' already exists",
     ),
     # But for what another push at the same moment does to a ref.
     "rejected": (
@@ -83,7 +83,7 @@ _BROKE_OFF = {
     # Other refs of the same command may have been written.
     "locked": (
         r"^ ! \[remote rejected\] ",
-        r"^(?:fatal|error): .*cannot lock ref '.*': is at \w+ but expected",
+        r"^(?:fatal|error): .*cannot lock ref '[^'\n]*': is at \w+ but expected",
         r"^(?:fatal|error): could not lock config file .*: File exists",
         r"^(?:fatal|error): .*(?<!/index)\.lock': File exists",
     ),
@@ -108,12 +108,12 @@ _NOTHING_DONE = {
         r"^Connection timed out during banner exchange",
         r"^fatal: the remote end hung up upon initial contact",
     ),
-    _LOCKED: (r"^(?:fatal|error): Unable to create '.*/index\.lock': File exists",),
+    _LOCKED: (r"^(?:fatal|error): Unable to create '[^'\n]*/index\.lock': File exists",),
 }
 #: What is said of the server's first answer to git, and of a later one.
 _ASKING = re.compile(_ACCESS + r"The requested URL returned error: (\d{3})", re.MULTILINE)
 #: In the words of git 2.54 and later.
-_LIMITED = re.compile(r"^fatal: rate limited by '.*', please try again (?:later|in (\d+) seconds)", re.MULTILINE)
+_LIMITED = re.compile(r"^fatal: rate limited by '[^'\n]*', please try again (?:later|in (\d+) seconds)", re.MULTILINE)
 _SENDING = re.compile(r"^error: RPC failed; HTTP (\d{3})", re.MULTILINE)
 
 #: These lock the index before they do anything else, and those ask the server; and do nothing after that but what they
@@ -128,6 +128,7 @@ _SHELL = re.compile(r"[;&|\n`]|\$\(")
 #: Options of git itself whose value is a word of its own.
 _WITH_VALUE = {"-C", "-c", "--git-dir", "--work-tree", "--namespace", "--exec-path", "--config-env", "--super-prefix"}
 
+_MOST_SAID = 20_000
 _IN_PART = "perhaps in part"
 _ASKED: Mapping[int, Verdict] = {status: evolve(said, kind=VerdictKind.TRANSIENT) for status, said in STATUS.items()}
 
@@ -151,8 +152,8 @@ def _command(command: Any) -> list[str] | None:
 
 
 def _stderr(error: Any) -> str | None:
-    """What git said; None if it was not git, or nobody kept it."""
-    said = error.stderr
+    """What git said; None if it was not git, or nobody kept it. Of much of it the end, where git says why it ended."""
+    said = error.stderr[-_MOST_SAID:] if isinstance(error.stderr, (str, bytes)) else None
     text = said.decode(errors="replace") if isinstance(said, bytes) else said
     return text.replace("\r", "\n") if isinstance(text, str) and _command(error.cmd) is not None else None
 

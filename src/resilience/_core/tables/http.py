@@ -86,12 +86,10 @@ def _header(headers: Any, name: str) -> str | None:
     get = getattr(headers, "get", None)
     if not callable(get):
         return None
-    value = get(name)
-    if value is None:
-        value = get(name.title())
+    value = next((found for found in map(get, (name, name.title(), name.upper())) if found is not None), None)
     if isinstance(value, bytes):
-        value = value.decode("latin-1")
-    return value if isinstance(value, str) else None
+        return value.decode("latin-1")
+    return str(value) if isinstance(value, (str, int)) else None
 
 
 def _longest(value: str | None) -> float | None:

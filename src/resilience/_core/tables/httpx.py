@@ -54,14 +54,15 @@ _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 _TLS_BROKE = ("SSLEOFError", "SSLZeroReturnError", "SSLSyscallError")
 
 
-def redirected(error: Any) -> bool:
+def redirected(error: Any) -> bool | None:
     """Whether the server had answered with a redirect what it may have done: anything but a mere question."""
-    return any(
-        read(hop, "status_code") in _SEE_OTHER and read(hop, "request.method") not in _SAFE for hop in _hops(error)
-    )
+    hops = _hops(error)
+    if hops is None:
+        return None
+    return any(read(hop, "status_code") in _SEE_OTHER and read(hop, "request.method") not in _SAFE for hop in hops)
 
 
-def _hops(error: Any) -> Sequence[object]:
+def _hops(error: Any) -> Sequence[object] | None:
     """The redirects before this one: the answer has them; without one, only the client's own frame does."""
     hops = read(error, "response.history")
     trace = error.__traceback__
@@ -69,7 +70,7 @@ def _hops(error: Any) -> Sequence[object]:
         if trace.tb_frame.f_code.co_name == "_send_handling_redirects":
             hops = trace.tb_frame.f_locals.get("history")
         trace = trace.tb_next
-    return cast("list[object]", hops) if isinstance(hops, list) else ()
+    return cast("list[object]", hops) if isinstance(hops, list) else None
 
 
 def _tls(error: Any) -> str | None:

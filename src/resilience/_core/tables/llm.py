@@ -122,9 +122,13 @@ def _header(error: object, headers: str, name: str) -> object:
     return get(name) if callable(get) else None
 
 
-def _earlier(error: Any) -> bool:
+def _earlier(error: Any) -> bool | None:
     """Whether the SDK, or its HTTP client, had sent something before for the same call."""
-    return _header(error, "request.headers", _TRIES) not in (None, "0") or redirected(error)
+    if read(error, "request") is None:
+        return None
+    if _header(error, "request.headers", _TRIES) not in (None, "0"):
+        return True
+    return redirected(error) if read(error, "response") is not None else False  # without one, what it wraps tells
 
 
 def _alone(error: BaseException) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any, cast
 from attrs import frozen
 
 from resilience._core.finding import Finding
-from resilience._core.rows import Always, By, Inside, Judging, Row, Rule, Table, read
+from resilience._core.rows import Always, By, Inside, Judging, Row, Rule, Table, passed, read
 from resilience._core.tables.http import LONGEST
 from resilience._core.verdict import Verdict
 
@@ -83,6 +83,8 @@ _NOT_BEGUN = {
 
 def _when(error: Any) -> str:
     """Whether it came before the command was sent, with the first one of the first try, or nobody knows how late."""
+    if not passed(error, "pymongo."):
+        return "in doubt"
     trace = error.__traceback__
     while trace is not None:
         frame = trace.tb_frame

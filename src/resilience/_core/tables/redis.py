@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from resilience._core.rows import Always, By, Inside, Rule, Table
+from resilience._core.rows import Always, By, Inside, Rule, Table, passed
 from resilience._core.verdict import Verdict
 
 
@@ -49,6 +49,8 @@ def _when(error: Any) -> str:
     """Whether it came before the command was sent, in the first try of it, or nobody knows how late."""
     names = {base.__name__ for base in type(error).__mro__ if base.__module__ == "redis.exceptions"}
     first = int(not names.isdisjoint(_COUNTED))
+    if not passed(error, "redis."):
+        return "in doubt"
     trace = error.__traceback__
     while trace is not None:
         frame = trace.tb_frame

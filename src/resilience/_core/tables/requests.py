@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from resilience._core.rows import Always, Inside, LastOf, Rule, Table, local, read
+from resilience._core.rows import Always, Inside, LastOf, Rule, Table, local, passed, read
 from resilience._core.tables.http import by_status
 from resilience._core.verdict import Verdict
 
@@ -16,9 +16,12 @@ from resilience._core.verdict import Verdict
 __all__ = ["TABLE"]
 
 
-def _redirected(error: Any) -> bool:
+def _redirected(error: Any) -> bool | None:
     """Whether it was on the way to somewhere else; an error without a response tells by its traceback only."""
-    return bool(read(error, "response.history") or local(error, "requests.sessions", "resolve_redirects", "hist"))
+    history = read(error, "response.history")
+    if history is None and not passed(error, "requests.sessions", "requests.adapters"):
+        return None
+    return bool(history or local(error, "requests.sessions", "resolve_redirects", "hist"))
 
 
 _RULES: tuple[Rule, ...] = (

@@ -11,7 +11,7 @@ import errno
 from collections.abc import Mapping
 from typing import Any
 
-from resilience._core.rows import Always, By, Inside, LastOf, Rule, Table, local
+from resilience._core.rows import Always, By, Inside, LastOf, Rule, Table, local, passed
 from resilience._core.tables.http import by_status
 from resilience._core.verdict import Verdict
 
@@ -82,8 +82,10 @@ def _sqlite(error: Any) -> str | None:
     return None if code is None else _SQLITE_NAME_OF.get(code & 0xFF, str(code))
 
 
-def _redirected(error: Any) -> bool:
+def _redirected(error: Any) -> bool | None:
     """Whether urllib had an answer already, and was on its way to where that one pointed."""
+    if not passed(error, "urllib.request"):
+        return None
     return local(error, "urllib.request", "http_error_302", "newurl") is not None
 
 

@@ -22,9 +22,11 @@ from resilience._core.verdict import Verdict
 __all__ = ["TABLE"]
 
 
-def _others(error: Any) -> bool:
+def _others(error: Any) -> bool | None:
     """Whether a request before the last one came further than to be refused a connection."""
     retries = local(error, "urllib3.connectionpool", "urlopen", "retries")
+    if retries is None:
+        return None
     return not all(_unsent(earlier.error) for earlier in getattr(retries, "history", ()))
 
 
