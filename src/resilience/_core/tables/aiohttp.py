@@ -50,7 +50,10 @@ def _sent_before(error: Any) -> bool | None:
         return True
     hops = read(error, "history") or inside.get("history")
     redirects = cast("Sequence[object]", hops) if isinstance(hops, (tuple, list)) else ()
-    return any(read(hop, "status") in _SEE_OTHER and read(hop, "method") not in _SAFE for hop in redirects)
+    if any(read(hop, "status") in _SEE_OTHER and read(hop, "method") not in _SAFE for hop in redirects):
+        return True
+    # Where `raise_for_status` is the caller's own, the client's frame is gone, and with it whether it had sent this twice.
+    return None if not inside and read(error, "request_info.method") in _TRIED_AGAIN else False
 
 
 def _client(error: Any) -> Mapping[str, object]:
