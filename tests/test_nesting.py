@@ -72,7 +72,7 @@ def test_a_shield_leaves_trying_again_to_the_outer_one(colour: Colour) -> None:
         colour.run(nested(colour, work, outer, inner))
     assert work.calls == 3
     assert raised.value.__notes__[0].startswith("inner: gave up after 1 attempt")
-    assert "the retry 'outer' around it tries again, and shields it" in raised.value.__notes__[0]
+    assert "shielded by the retry 'outer' around it" in raised.value.__notes__[0]
     ends = [event.reason for event in heard if isinstance(event, GaveUp)]
     assert ends == [GiveUpReason.SHIELDED] * 3 + [GiveUpReason.ATTEMPTS]
     assert not [event for event in heard if isinstance(event, RetryScheduled) and event.name == "inner"]
@@ -212,7 +212,7 @@ def test_a_shield_within_a_shield_names_the_nearest(colour: Colour) -> None:
     with pytest.raises(ConnectionResetError) as raised:
         colour.run(nested(colour, middle(inner(colour.fn(work))), outer, retry(on=KeyError)))
     assert work.calls == 3
-    assert "the retry 'middle' around it" in raised.value.__notes__[0]
+    assert "shielded by the retry 'middle' around it" in raised.value.__notes__[0]
 
 
 def test_what_is_worth_trying_again_is_for_the_outer_one_to_say(colour: Colour) -> None:
@@ -363,3 +363,22 @@ def test_the_option_is_said_checked_and_configured() -> None:
     assert policy != policy.replace(shield_inner=False)
     with pytest.raises(ValueError, match="shield_inner"):
         RetryPolicy(on=transient, shield_inner=1)  # type: ignore[arg-type]
+
+
+def test_what_may_have_been_applied_inside_is_known_outside(colour: Colour) -> None:
+    """The inner retry was reset and then refused; the outer one sees the refusal, and must not do the work a second time."""
+    inner = retry(on=transient, attempts=2, backoff=AT_ONCE)
+    outer = retry(on=transient, attempts=3, backoff=AT_ONCE, idempotent=False)
+    work = Script(ConnectionResetError("may be applied"), ConnectionRefusedError("not"), "a second time")
+    with pytest.raises(ConnectionRefusedError) as raised:
+        colour.run(nested(colour, work, outer, inner))
+    assert len(work.calls) == 2
+    assert "an earlier attempt, of a retry inside, may have been applied" in raised.value.__notes__[-1]
+
+
+def test_refusals_inside_are_tried_again_outside(colour: Colour) -> None:
+    """Control: where every attempt inside was certainly not applied, the outer retry goes on."""
+    inner = retry(on=transient, attempts=2, backoff=AT_ONCE)
+    outer = retry(on=transient, attempts=3, backoff=AT_ONCE, idempotent=False)
+    work = Script(*[ConnectionRefusedError("not")] * 3, "done")
+    assert colour.run(nested(colour, work, outer, inner)) == "done"

@@ -44,7 +44,7 @@ def test_what_is_wrapped() -> None:
     assert found.row == "urllib.error.URLError, by its reason"
     assert [part.row for part in found.parts] == ["builtins.ConnectionRefusedError, errno none"]
     assert str(found).splitlines() == [
-        "unsure: refused; but an earlier request of the same call may have been done",  # made by hand: nobody knows
+        "unsure: refused; but its traceback does not show that there was no earlier request of the same call",
         "  URLError: <urlopen error nobody>",
         "  by the row: urllib.error.URLError, by its reason",
         "    transient: refused",

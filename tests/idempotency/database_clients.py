@@ -1,4 +1,4 @@
-"""The clients of Redis and PostgreSQL: each adds one to a counter, or inserts one row."""
+"""The clients of Redis, MongoDB and PostgreSQL: each adds one to a counter, or inserts one charge."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.servers.process import missing
 from resilience import deadline
 
 
-__all__ = ["CHARGES", "DATABASES", "INSERT"]
+__all__ = ["CHARGES", "INSERT", "NO_SQL", "SQL"]
 
 #: The counter of Redis, the table of PostgreSQL.
 CHARGES = "charges"
@@ -140,15 +140,18 @@ async def by_pymongo_async(at: Setting) -> AsyncIterator[Work]:
         await asyncio.sleep(0.05)
 
 
-DATABASES = (
+NO_SQL = (
     Client("redis", "redis_server", by_redis, request=b"INCR", own=2),
     Client("redis, async", "redis_server", by_redis_async, request=b"INCR", own=2),
-    Client("psycopg", "postgres_server", by_psycopg, request=b"INSERT", reply=b"INSERT 0 1"),
-    Client("psycopg, COMMIT", "postgres_server", by_psycopg_transaction, request=b"COMMIT", reply=b"COMMIT"),
-    Client("psycopg, async", "postgres_server", by_psycopg_async, request=b"INSERT", reply=b"INSERT 0 1"),
-    Client("asyncpg", "postgres_server", by_asyncpg, request=b"INSERT", reply=b"INSERT 0 1"),
-    Client("SQLAlchemy with psycopg", "postgres_server", by_sqlalchemy, request=b"COMMIT", reply=b"COMMIT"),
+    # The server does not do again what comes under the same number.
     Client("pymongo", "mongo_server", by_pymongo, request=b"insert\0", own=1),
     Client("pymongo, async", "mongo_server", by_pymongo_async, request=b"insert\0", own=1),
+)
+SQL = (
+    Client("psycopg", "postgres_server", by_psycopg, request=b"INSERT", reply=b"INSERT 0 1"),
+    Client("psycopg, async", "postgres_server", by_psycopg_async, request=b"INSERT", reply=b"INSERT 0 1"),
+    Client("psycopg, COMMIT", "postgres_server", by_psycopg_transaction, request=b"COMMIT", reply=b"COMMIT"),
+    Client("asyncpg", "postgres_server", by_asyncpg, request=b"INSERT", reply=b"INSERT 0 1"),
+    Client("SQLAlchemy with psycopg", "postgres_server", by_sqlalchemy, request=b"COMMIT", reply=b"COMMIT"),
     Client("SQLAlchemy with asyncpg", "postgres_server", by_sqlalchemy_async, request=b"COMMIT", reply=b"COMMIT"),
 )

@@ -232,8 +232,8 @@ SDKS = (
 #: What they try again by themselves only if asked, or for methods that are idempotent by definition.
 HTTP_RETRYING = (
     Client("requests, a Retry mounted", "http_server", by_requests_retrying, own=2),
-    Client("urllib3, PUT", "http_server", by_urllib3_put, own=2),
-    Client("aiohttp, PUT", "http_server", by_aiohttp_put, own=2),
+    Client("urllib3, a PUT", "http_server", by_urllib3_put, own=2),
+    Client("aiohttp, a PUT", "http_server", by_aiohttp_put, own=2),
 )
 #: What is one call, and two requests.
 HTTP_TWICE = (

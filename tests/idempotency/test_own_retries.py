@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from tests.idempotency.checking import check_own_retries, each
-from tests.idempotency.database_clients import DATABASES
+from tests.idempotency.database_clients import NO_SQL
 from tests.idempotency.http_clients import HTTP, HTTP_RETRYING, SDKS
 from tests.idempotency.matrix import Client, Service
 from tests.idempotency.rpc_clients import BROKERS, RPC, RPC_RETRYING
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:Please install grpcio-status:Imp
 
 LEFT_ON = [
     client
-    for client in (*HTTP, *HTTP_RETRYING, *SDKS, *DATABASES, *BROKERS, *RPC, *RPC_RETRYING)
+    for client in (*HTTP, *HTTP_RETRYING, *SDKS, *NO_SQL, *BROKERS, *RPC, *RPC_RETRYING)
     if client.own is not None
 ]
 #: Of a library in two colours one is enough where it waits for seconds.
-SOON = [client for client in LEFT_ON if client.name not in {"openai, async", "anthropic, async"}]
+SOON = [client for client in LEFT_ON if client.name not in {"anthropic, async", "openai, async", "redis, async"}]
 
 
 @each(LEFT_ON)

@@ -12,7 +12,7 @@ import pytest
 from resilience import ConstantBackoff, instrumentation, retry
 from resilience._io import world
 from resilience.errors import ConfigError
-from resilience.instrumentation import GaveUp, Recovered, RetryScheduled, observe
+from resilience.instrumentation import GaveUp, Recovered, RetryScheduled, observe, otel, prometheus, structlog
 from resilience.testing import Script, virtual_time
 
 
@@ -127,3 +127,10 @@ def test_an_event_that_cannot_be_loaded_hides_no_error(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "resilience._core.events", None)
     with pytest.raises(ConnectionError, match="mine"):
         retry(on=ConnectionError, attempts=2, backoff=ConstantBackoff(0)).call(Script(*[ConnectionError("mine")] * 2))
+
+
+@pytest.mark.parametrize("factory", [structlog.logs, prometheus.metrics, otel.metrics, otel.span_events], ids=str)
+def test_a_maker_of_observers_is_no_observer(factory: Any) -> None:
+    """`observe(logs)` without parentheses would hear everything and tell nobody."""
+    with pytest.raises(ConfigError, match="with parentheses"):
+        observe(factory)

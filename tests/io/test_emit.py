@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -91,3 +92,11 @@ def test_warn(caplog: pytest.LogCaptureFixture) -> None:
     emit._cached.clear()
     emit.warn("%s is odd", "it")
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("WARNING", "it is odd")]
+
+
+def test_a_log_that_cannot_be_loaded_is_heard_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no file descriptor left, `logging` cannot be read: nobody hears, and nothing is raised."""
+    monkeypatch.setattr(emit, "_cached", [])
+    monkeypatch.setitem(sys.modules, "logging", None)
+    assert emit.is_heard(()) is False
+    assert emit.is_heard((str,)) is True

@@ -24,7 +24,7 @@ from resilience.errors import DeadlineExceededError
 from resilience.typing import Backoff
 
 
-__all__ = ["Course", "Rules", "Until", "one_line", "text_of"]
+__all__ = ["DOUBTFUL", "Course", "Rules", "Until", "one_line", "text_of"]
 
 #: What an unlimited policy waits at the least, in seconds: `attempts=None` with no delay must not spin.
 LEAST_WAIT_UNLIMITED = 0.001
@@ -38,7 +38,11 @@ LONGEST_TEXT = 200
 REFUSED_RESULT = Verdict.unsure(reason="result refused by retry_result")
 
 # An enum's member costs several times a global's look-up, and these are asked for after every failure.
-_PERMANENT, _TRANSIENT = VerdictKind.PERMANENT, VerdictKind.TRANSIENT
+_PERMANENT, _TRANSIENT, _UNSURE = VerdictKind.PERMANENT, VerdictKind.TRANSIENT, VerdictKind.UNSURE
+_INSIDE = Verdict.unsure(reason="an earlier attempt, of a retry inside, may have been applied")
+
+#: Set on the error that a call gives up with, if an attempt before the last may have been applied.
+DOUBTFUL = "_resilience_doubtful"
 
 
 class Until(NamedTuple):
@@ -94,6 +98,8 @@ class Course:
     """The attempt under way, or about to begin; from 1."""
     verdict: Verdict
     """On the last failure."""
+    doubtful: bool = False
+    """Whether one of its attempts may have been applied: a retry around this one sees only the last."""
     shield: str | None = None
     """The retry around that tries again in this one's place; None if there is none. It cannot see a refused result."""
     # What the attempts failed with: the last text and how often in a row, and before it what is said already.
@@ -122,10 +128,15 @@ class Course:
         try:
             self.verdict = verdict = rules.known.get(type(error)) or rules.judge(error)  # type: ignore[arg-type]  # None is known
             kind = verdict.kind
+            if kind is _UNSURE:
+                self.doubtful = True
+            elif kind is _TRANSIENT and not rules.idempotent and getattr(error, DOUBTFUL, False):
+                self.verdict = verdict = _INSIDE
+                kind = _UNSURE
             if kind is _PERMANENT or not (rules.idempotent or kind is _TRANSIENT):
                 return _final(verdict, error, now, until)
             if self.shield is not None and error is not None:
-                return GiveUp(GiveUpReason.SHIELDED, f"the retry {self.shield!r} around it tries again, and shields it")
+                return GiveUp(GiveUpReason.SHIELDED, f"shielded by the retry {self.shield!r} around it")
             if attempt >= rules.attempts:
                 return rules.used_up
             delay = rules.backoff.delay(attempt)

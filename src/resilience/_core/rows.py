@@ -264,16 +264,18 @@ class LastOf:
         if finding is None or verdict is None or verdict.kind is not VerdictKind.TRANSIENT:
             return finding
         others = self.others(error)
+        doubt = _DOUBT.reason if others else _UNSEEN
         if others is False or (others is None and depth > 0):
             return finding
         if self.when:
-            verdict = evolve(verdict, kind=VerdictKind.UNSURE, reason=_DOUBT.reason)
+            verdict = evolve(verdict, kind=VerdictKind.UNSURE, reason=doubt)
             return finding._replace(verdict=verdict, by=self.rows[-1])
-        verdict = evolve(verdict, kind=VerdictKind.UNSURE, reason=f"{verdict.reason}; but {_DOUBT.reason}")
+        verdict = evolve(verdict, kind=VerdictKind.UNSURE, reason=f"{verdict.reason}; but {doubt}")
         return finding._replace(verdict=verdict)
 
 
 _DOUBT = Verdict.unsure(reason="an earlier request of the same call may have been done")
+_UNSEEN = "its traceback does not show that there was no earlier request of the same call"
 
 
 def read(error: object, fact: Fact) -> object:

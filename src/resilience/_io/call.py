@@ -19,7 +19,7 @@ from typing import Any, cast
 from attrs import field, frozen
 
 from resilience._core.giveup import GiveUp, GiveUpReason
-from resilience._core.retrying import Course, Rules, Until, text_of
+from resilience._core.retrying import DOUBTFUL, Course, Rules, Until, text_of
 from resilience._core.verdict import VerdictKind
 from resilience._io import emit, world
 from resilience._io.ambient import (
@@ -310,6 +310,9 @@ class Call(Course):
         if error is not None and (self.attempt > 1 or ending.reason is not GiveUpReason.PERMANENT):
             since = " from the first failure" if self.late else ""
             _note(error, self.note(self.name, elapsed, since, ending), f"{self.name}: gave up after ")
+        if self.doubtful and error is not None:
+            with suppress(Exception):  # an error that takes no attributes: then only the log has said so
+                setattr(error, DOUBTFUL, True)
         if self._heard:
             self._tell(self._tell_end, ending, error, elapsed)
 

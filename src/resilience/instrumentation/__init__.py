@@ -11,10 +11,15 @@ from resilience._core import checks
 from resilience._core.events import DeadlineExceeded, Event, GaveUp, Recovered, RetryScheduled
 from resilience._core.giveup import GiveUpReason
 from resilience._io.world import observing
+from resilience.errors import ConfigError
 from resilience.typing import Hook
 
 
 __all__ = ["DeadlineExceeded", "Event", "GaveUp", "GiveUpReason", "Recovered", "RetryScheduled", "observe"]
+
+
+#: They make observers, and take one argument as an observer does: passed by themselves they would hear all and tell nobody.
+_FACTORIES = frozenset({"logs", "metrics", "span_events"})
 
 
 def observe(*observers: Hook) -> None:
@@ -27,4 +32,9 @@ def observe(*observers: Hook) -> None:
     >>> observe(heard.append)
     >>> observe()
     """
+    for observer in observers:
+        if str(getattr(observer, "__module__", "")).startswith(f"{__name__}."):
+            name = getattr(observer, "__name__", "")
+            if name in _FACTORIES:
+                raise ConfigError("an observer", observer, f"what it makes: {name}(), with parentheses")
     observing(*checks.hooks(observers))

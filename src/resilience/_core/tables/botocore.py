@@ -134,9 +134,7 @@ def _attempts(error: BaseException) -> Iterator[int]:
         frame = trace.tb_frame
         sending = frame.f_globals.get("__name__") in {"botocore.endpoint", "aiobotocore.endpoint"}
         if sending and frame.f_code.co_name == "_send_request":
-            number = frame.f_locals.get("attempts")
-            if isinstance(number, int):
-                yield number
+            yield int(frame.f_locals.get("attempts", 2))  # what is not there may have been more than one
         trace = trace.tb_next
 
 

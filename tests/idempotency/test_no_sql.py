@@ -1,17 +1,17 @@
-"""Redis, PostgreSQL and MongoDB: how often a charge is written whose request, or whose answer, is lost."""
+"""Redis and MongoDB: how often a charge is written whose request, or whose answer, is lost."""
 
 from __future__ import annotations
 
 import pytest
 from tests.idempotency.checking import check_executions, check_idle, check_warning, each, each_fault, either_way
-from tests.idempotency.database_clients import DATABASES
+from tests.idempotency.database_clients import NO_SQL
 from tests.idempotency.matrix import Client, Counts, Service
 from tests.servers.proxy import Fault
 
 
 @either_way
 @each_fault
-@each(DATABASES)
+@each(NO_SQL)
 def test_executions(
     client: Client, fault: Fault, idempotent: bool, service: Service, counts: Counts, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -20,13 +20,13 @@ def test_executions(
 
 
 @either_way
-@each(DATABASES)
+@each(NO_SQL)
 def test_a_connection_closed_while_idle(client: Client, idempotent: bool, service: Service) -> None:
     """At most once here too, and by default once exactly."""
     check_idle(client, service, idempotent)
 
 
-@each(DATABASES)
+@each(NO_SQL)
 def test_the_doubt_is_said_once(client: Client, service: Service, caplog: pytest.LogCaptureFixture) -> None:
     """Two retries in doubt, one warning."""
     check_warning(client, service, caplog)
