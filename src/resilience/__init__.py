@@ -7,12 +7,12 @@ The map of the house. A floor uses only the floors below it (import-linter keeps
     ring 1   _retry _attempt _backoff _transient     retry: the policy, its loop form, the waits, what is worth it
              _deadline _moment _interrupting         deadline: a time budget that everything called can see
              instrumentation                         events, and who is told: structlog, Prometheus, OpenTelemetry
-    _io      ambient stay       the Scope: the deadline and the stops around us; a block's time in it
+    _io      ambient stay       the Scope: the deadline and the stops around us; the retries around; a block's time
              world clock emit   time, chance, and events out
              call attempts budget                    one retried call; its attempts and waits; the shared budget
              aio                asyncio and trio, told apart in one place
     _core    retrying giveup backoff budget deadline config functions checks
-             classify explaining rows tables verdict    what is worth trying again: one table a library, made of rows
+             classify explaining finding rows tables verdict    what is worth trying again: one table a library, made of rows
              events fields measures                     what is told, as records, as flat fields, as metrics
              the decisions: values in, values out, nothing read and nothing waited for
     ground   errors typing      what is raised; what a user may bring

@@ -1,6 +1,6 @@
-"""The Scope: until when the work around us may go on, as every nested call, wait and lock sees it.
+"""What a task sees around it: the Scope, until when its work may go on, and the retries that it is inside of.
 
-One of the two ambients of this library (the other is the World). A Scope holds **one fixed deadline and the live
+A Scope holds **one fixed deadline and the live
 stops**. The deadline never moves: entering a tighter one makes a new Scope, entering a looser one changes nothing. A
 stop is live: a lease renewed is a lease that goes on, so what a stop says is asked each time and never stored. Hence
 the three questions have three answers:

@@ -1,6 +1,6 @@
 """The World: clock, chance and observers, as one immutable value.
 
-One of the two ambients of this library (the other is the Scope, in `ambient`). It is read only after a failure, or
+The ambient of the process (those of a task, the Scope and the retries around, are in `ambient`). It is read only after a failure, or
 when something waits or a deadline is entered, never on the path of a call that succeeds. Tests swap it whole; nothing
 else ever does. It is one value for the whole process, not a context variable, because background threads must see the
 same time as the code that started them.
