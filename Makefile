@@ -8,7 +8,7 @@ VENV := .venv$(TAG)
 BIN := $(VENV)/bin
 RUN := env -u PYTHONPATH PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 
-.PHONY: demo test check lint types floors wheel docs bench storms llm clean help
+.PHONY: demo test matrix check lint types floors wheel docs bench storms llm clean help
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -27,9 +27,12 @@ demo: $(VENV)/.demo ## the main job: a bad server, and a client that gets throug
 
 test: $(VENV)/.test ## the tests; 100 % branch coverage is required where the servers are
 	@rm -f .coverage .coverage.*
-	@$(RUN) $(BIN)/python -m coverage run -m pytest -q $(ARGS)
+	@$(RUN) $(BIN)/python -m coverage run -m pytest -q --ignore=tests/idempotency $(ARGS)
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report $(if $(RESILIENCE_REQUIRE_SERVERS),,--fail-under=0)
+
+matrix: $(VENV)/.test ## each client against a proxy that loses requests and answers: how often the work was done (two minutes)
+	@$(RUN) CI=true $(BIN)/python -m pytest -q tests/idempotency $(ARGS)
 
 check: lint types floors docs wheel ## everything else that must hold before a change lands
 

@@ -220,6 +220,9 @@ class Proxy:
                 link.client.sendall(link.answered[: end - 1])
             if link.struck is Fault.GO_AWAY:
                 self._refuse()
+                # The end comes with the last of the answer, and not at some moment after it.
+                if hasattr(socket, "TCP_CORK"):  # capability: Linux
+                    link.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
                 link.client.sendall(link.answered)
             self._end(link, reset=link.struck is Fault.LOSE_REPLY)
 
