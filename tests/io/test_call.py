@@ -279,3 +279,15 @@ def test_notes_that_are_no_strings_do_no_harm() -> None:
     frozen.__notes__ = ("a tuple",)  # type: ignore[assignment]
     with virtual_time(), pytest.raises(ConnectionError):
         play(Script(frozen, frozen), attempts=2)
+
+
+def test_an_error_that_takes_no_attributes_comes_out_all_the_same() -> None:
+    """What is left on it for a retry around is a help, not a condition."""
+
+    class Closed(ConnectionResetError):
+        def __setattr__(self, name: str, value: object) -> None:
+            raise TypeError("closed")
+
+    policy = retry(on=ConnectionError, attempts=2, backoff=ConstantBackoff(0))
+    with pytest.raises(Closed):
+        policy.call(Script(Closed(), Closed()))

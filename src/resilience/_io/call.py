@@ -310,9 +310,11 @@ class Call(Course):
         if error is not None and (self.attempt > 1 or ending.reason is not GiveUpReason.PERMANENT):
             since = " from the first failure" if self.late else ""
             _note(error, self.note(self.name, elapsed, since, ending), f"{self.name}: gave up after ")
-        if self.doubtful and error is not None:
-            with suppress(Exception):  # an error that takes no attributes: then only the log has said so
+        if self.doubtful and error is not None and self.attempt > 1:
+            try:
                 setattr(error, DOUBTFUL, True)
+            except Exception:  # noqa: S110  # an error that takes no attributes: then only the log has said so
+                pass
         if self._heard:
             self._tell(self._tell_end, ending, error, elapsed)
 
