@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from resilience._io import world
 from resilience._io.ambient import watching
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
 
-__all__ = ["Timer", "arm", "checkpoint", "current_task", "sleep", "wait_stopped"]
+__all__ = ["Timer", "arm", "checkpoint", "current_task", "sheltered", "sleep", "to_thread", "wait_stopped"]
+
+R = TypeVar("R")
 
 
 class Timer(Protocol):
@@ -128,6 +130,39 @@ def _library() -> Any:
         except RuntimeError:
             pass
     return _trio() or importlib.import_module("asyncio")
+
+
+async def to_thread(fn: Callable[[], R]) -> R:
+    """Call a blocking function in a worker thread, in a copy of this context; a cancellation does not wait for it."""
+    library = _library()
+    if library.__name__ == "trio":
+        return cast("R", await library.to_thread.run_sync(fn, abandon_on_cancel=True))
+    return cast("R", await library.to_thread(fn))
+
+
+async def sheltered(work: Callable[[], Awaitable[R]], seconds: float) -> R:
+    """Do what a cancelled task still has to do, for at most so many seconds.
+
+    Under trio a cancelled scope ends every wait inside it, so this one is shielded. Under asyncio a cancellation comes
+    once, and has come.
+
+    Raises:
+        TimeoutError: It took longer.
+    """
+    library = _library()
+    if library.__name__ == "trio":
+        with library.CancelScope(shield=True, deadline=library.current_time() + seconds):
+            return await work()
+        raise TimeoutError
+    timer = AsyncioTimer(library.current_task(), seconds)
+    try:
+        value = await work()
+    except BaseException as error:
+        if timer.disarm(type(error), error, error.__traceback__):
+            raise TimeoutError from None
+        raise
+    timer.disarm(None, None, None)
+    return value
 
 
 async def wait_stopped(stops: Sequence[Stop], seconds: float) -> bool:

@@ -41,6 +41,7 @@ __all__ = [
     "new_scope",
     "retries_now",
     "scope_now",
+    "scoped",
     "stopping",
     "watching",
 ]
@@ -180,5 +181,15 @@ def stopping(stop: Stop) -> Generator[Stop]:
     token = enter_scope(scope._replace(stops=(*scope.stops, stop), entry=None))
     try:
         yield stop
+    finally:
+        leave_scope(token)
+
+
+@contextmanager
+def scoped(at: float) -> Generator[None]:
+    """A Scope of its own for the block, whatever is around it: no stops, and no deadline but the moment `at`."""
+    token = enter_scope(new_scope(Scope, (at, None, None, (), None, None)))
+    try:
+        yield
     finally:
         leave_scope(token)

@@ -12,11 +12,10 @@ No handler stores its exception in a local: a frame must not refer to an excepti
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
-from resilience._io import aio, world
+from resilience._io import aio, waiting, world
 from resilience._io.ambient import (
     Scope,
     enter_retries,
@@ -26,7 +25,6 @@ from resilience._io.ambient import (
     new_scope,
     retries_now,
     scope_now,
-    watching,
 )
 from resilience._io.call import Call, Plan
 from resilience._io.stay import Stay, covered
@@ -308,27 +306,11 @@ async def arun(call: Call, fn: Callable[..., Awaitable[R]], args: tuple[Any, ...
 
 def pause(call: Call) -> bool:
     """Wait as long as the call says; whether the next attempt may begin."""
-    delay = call.delay or 0.0  # none before the first attempt
-    if delay > 0:  # `time.sleep(0)` is not free: 75 µs on Linux
-        clock, stops = world.current.clock, call.outer.stops
-        if stops:
-            woken = threading.Event()
-            with watching(stops, woken.set):
-                clock.wait(woken, delay)
-        else:
-            clock.sleep(delay)
+    waiting.rest(call.delay or 0.0, call.outer.stops)  # none before the first attempt
     return not call.limited or call.may_begin()
 
 
 async def apause(call: Call) -> bool:
     """`pause` by the running event loop's time."""
-    delay = call.delay or 0.0
-    if delay > 0:
-        stops = call.outer.stops
-        if stops:
-            await aio.wait_stopped(stops, delay)
-        else:
-            await aio.sleep(delay)
-    else:
-        await aio.checkpoint()  # a quick failure tried again at once must not keep the event loop for itself
+    await waiting.arest(call.delay or 0.0, call.outer.stops)
     return not call.limited or call.may_begin()

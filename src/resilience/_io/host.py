@@ -1,31 +1,24 @@
-"""Which boot of which machine this process runs in, and in which time namespace: what makes two boot clocks one."""
+"""This moment, as one machine's clocks tell it: to a child process, and to the stores that live on this machine."""
 
 from __future__ import annotations
 
-import os
-
 from resilience._core.deadline import BootMoment
+from resilience._core.records import Now
 from resilience._io import world
+from resilience.typing import Clock
 
 
-__all__ = ["boot_moment"]
+__all__ = ["boot_moment", "host_now"]
 
 
 def boot_moment() -> BootMoment:
     """Now, on this machine's boot clock."""
-    return BootMoment(world.current.clock.boottime(), _boot(), _time_namespace())
+    clock = world.current.clock
+    boot, _, namespace = clock.boot().partition(";")
+    return BootMoment(clock.boottime(), boot, namespace)
 
 
-def _boot() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:  # not Linux, or no /proc: a parent and its child still share one boot
-        return ""
-
-
-def _time_namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/time")
-    except OSError:  # a kernel before 5.6, or not Linux
-        return ""
+def host_now(clock: Clock | None) -> Now:
+    """Now, on all clocks of this machine; None for the World's."""
+    clock = clock or world.current.clock
+    return Now(clock.wall(), clock.boottime(), clock.boot())

@@ -59,6 +59,8 @@ class VirtualClock:
         self.waits = []
         self._now = 0.0
         self._epoch = EPOCH
+        self._booted = 0.0
+        self._boots = 1
         self._lock = threading.Lock()
         self._held = 0
         self._trio: MockClock | None = None
@@ -71,8 +73,12 @@ class VirtualClock:
         return self._now if trio is None else self._now + trio.current_time()
 
     def boottime(self) -> float:
-        """The same: this world was booted when the clock was made."""
-        return self.monotonic()
+        """Virtual seconds since this clock was made, or since `reboot`."""
+        return self.monotonic() - self._booted
+
+    def boot(self) -> str:
+        """Which boot it is, counted by `reboot`."""
+        return f"virtual boot {self._boots}"
 
     def wall(self) -> float:
         """Virtual Unix seconds, `jump_wall` included."""
@@ -123,6 +129,11 @@ class VirtualClock:
     def jump_wall(self, seconds: float) -> None:
         """Set the wall clock forward, or back where negative; no duration may notice."""
         self._epoch += checks.number("seconds", seconds, "a finite number of seconds")
+
+    def reboot(self) -> None:
+        """Let the boot clock begin at 0 again, in another boot, as after a power cut; other clocks go on."""
+        self._booted = self.monotonic()
+        self._boots += 1
 
     @contextmanager
     def hold(self) -> Generator[None]:
