@@ -3,7 +3,17 @@
     ResilienceError
     ├─ DeadlineExceededError(TimeoutError)   the time budget is spent
     ├─ RetriesExhaustedError                 only from a policy with ``wrap=True``
-    └─ ConfigError(ValueError)               a value no policy can work with, refused when it is built
+    ├─ VersionConflictError                  the record is not as the caller saw it: somebody wrote in between
+    ├─ LeaseError
+    │  └─ GuardRefusedError                  the lease that guards the write is not held as the guard says
+    ├─ StateError                            what was kept cannot be read, or no more can be kept
+    │  ├─ CorruptStateError                  its checksum says that it is not what was written
+    │  ├─ UnknownFormatError                 written by another version
+    │  └─ StorageFullError                   no room; certainly not applied
+    ├─ StoreError                            a store cannot do what it was asked
+    │  ├─ StoreUnavailableError(ConnectionError)   it cannot be reached; certainly not applied
+    │  └─ OutcomeUnknownError                the answer was lost; perhaps applied
+    └─ ConfigError(ValueError)               a value nothing can work with, refused where it enters
 
 Each subclasses the builtin that a caller already catches, carries its facts as attributes, survives pickling
 (notes included), and never stands in for an exception of the caller's: a retried call that gives up raises the
@@ -13,10 +23,29 @@ caller's own last exception, with a note.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 
-__all__ = ["ConfigError", "DeadlineExceededError", "ResilienceError", "RetriesExhaustedError", "exit_code"]
+if TYPE_CHECKING:
+    from resilience._core.records import Expected, Guard, Versioned
+
+__all__ = [
+    "ConfigError",
+    "CorruptStateError",
+    "DeadlineExceededError",
+    "GuardRefusedError",
+    "LeaseError",
+    "OutcomeUnknownError",
+    "ResilienceError",
+    "RetriesExhaustedError",
+    "StateError",
+    "StorageFullError",
+    "StoreError",
+    "StoreUnavailableError",
+    "UnknownFormatError",
+    "VersionConflictError",
+    "exit_code",
+]
 
 
 class ResilienceError(Exception):
@@ -83,8 +112,158 @@ class RetriesExhaustedError(ResilienceError):
         return self.name, self.attempts, self.elapsed, self.reason
 
 
+class VersionConflictError(ResilienceError):
+    """The record is not as the caller saw it: somebody wrote in between. Nothing was written.
+
+    Args:
+        key: Which record; empty from a merge of values that are nowhere yet.
+        expected: What the caller expected: a revision, or one of ``ABSENT``, ``VACANT``, ``Seen``.
+        current: What is there now, so that no second read is needed; None if there is no record.
+        base: From an optimistic update: the value that the change started from; None from a store.
+        mine: The value that was to be written.
+        theirs: The value that is there now.
+        paths: From a merge: where both sides changed the same thing differently, as tuples of keys.
+    """
+
+    key: str
+    expected: Expected
+    current: Versioned[bytes] | None
+    base: Any
+    mine: Any
+    theirs: Any
+    paths: tuple[tuple[str, ...], ...]
+
+    def __init__(
+        self,
+        key: str,
+        expected: Expected,
+        current: Versioned[bytes] | None = None,
+        base: Any = None,
+        mine: Any = None,
+        theirs: Any = None,
+        paths: tuple[tuple[str, ...], ...] = (),
+    ) -> None:
+        there = "no record" if current is None else f"revision {current.revision}"
+        where = f"conflict on {_shown(key)}: expected {_wanted(expected)}, found {there}; " if key else ""
+        clash = f"both sides changed {', '.join('.'.join(path) or 'it' for path in paths)}" if paths else ""
+        super().__init__(f"{where}{clash}".removesuffix("; ") or "two changes of one value")
+        self.key = key
+        self.expected = expected
+        self.current = current
+        self.base = base
+        self.mine = mine
+        self.theirs = theirs
+        self.paths = paths
+
+    @property
+    def revision(self) -> int:
+        """The revision that is there now; 0, which is ``ABSENT``, if there is no record."""
+        return 0 if self.current is None else self.current.revision
+
+    def _facts(self) -> tuple[Any, ...]:
+        return self.key, self.expected, self.current, self.base, self.mine, self.theirs, self.paths
+
+
+class LeaseError(ResilienceError):
+    """Exclusive use was not had, or is no longer."""
+
+
+class GuardRefusedError(LeaseError):
+    """The lease that guards a write is not held as the guard says. Nothing was written.
+
+    Args:
+        key: The record that was to be written.
+        guard: What was asked of the lease.
+        current: The lease's record now; None if there is none.
+    """
+
+    key: str
+    guard: Guard
+    current: Versioned[bytes] | None
+
+    def __init__(self, key: str, guard: Guard, current: Versioned[bytes] | None = None) -> None:
+        if current is None:
+            there = "there is no such record"
+        else:
+            there = f"it is at revision {current.revision}{', expired' if current.expired else ''}"
+        asked = f"lease {_shown(guard.key)} {_wanted(guard.token)}"
+        super().__init__(f"write to {_shown(key)} refused: guarded by {asked}, but {there}")
+        self.key = key
+        self.guard = guard
+        self.current = current
+
+    def _facts(self) -> tuple[Any, ...]:
+        return self.key, self.guard, self.current
+
+
+class StateError(ResilienceError):
+    """What was kept cannot be read, or no more can be kept.
+
+    Args:
+        where: Which file, database or key.
+        what: What is the matter, as the end of a sentence.
+    """
+
+    where: str
+    what: str
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"{where}: {what}")
+        self.where = where
+        self.what = what
+
+    def _facts(self) -> tuple[Any, ...]:
+        return self.where, self.what
+
+
+class CorruptStateError(StateError):
+    """Its checksum says that it is not what was written. It is left as it is, for whoever looks into it."""
+
+
+class UnknownFormatError(StateError):
+    """It was written by another version of this library, or by something else. It is left as it is."""
+
+
+class StorageFullError(StateError):
+    """There is no room: nothing was written, and what was there is intact."""
+
+
+class StoreError(ResilienceError):
+    """A store cannot do what it was asked.
+
+    Args:
+        store: Which store, for people.
+        what: What is the matter, as the end of a sentence.
+    """
+
+    store: str
+    what: str
+
+    def __init__(self, store: str, what: str) -> None:
+        super().__init__(f"{store}: {what}")
+        self.store = store
+        self.what = what
+
+    def _facts(self) -> tuple[Any, ...]:
+        return self.store, self.what
+
+
+class StoreUnavailableError(StoreError, ConnectionError):
+    """The store cannot be reached, or does not answer a read: what was asked is certainly not applied.
+
+    Worth trying again: `transient` says so.
+    """
+
+
+class OutcomeUnknownError(StoreError):
+    """The answer to a write was lost: perhaps it is applied, perhaps not, perhaps it will be.
+
+    Read the record again and compare its ``write_id``. `transient` says *unsure*.
+    """
+
+
 class ConfigError(ResilienceError, ValueError):
-    """A value no policy can work with: refused when the policy is built, before any work is done.
+    """A value nothing can work with: refused where it enters, before any work is done.
 
     Args:
         option: The argument, key or header at fault.
@@ -160,3 +339,8 @@ def _shown(value: object, limit: int = 120) -> str:
     except Exception as error:  # a broken __repr__ must not hide what was wrong with the value
         text = f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _wanted(expected: object) -> str:
+    """What was expected of a record, as an error says it: a bare number is a revision."""
+    return f"revision {expected}" if type(expected) is int else str(expected)

@@ -44,7 +44,7 @@ from resilience._core.tables import TABLE_OF_MODULE, load
 
 for name in set(TABLE_OF_MODULE.values()):
     load(name)
-known = {module.partition(".")[0] for module in TABLE_OF_MODULE} - sys.stdlib_module_names
+known = {module.partition(".")[0] for module in TABLE_OF_MODULE} - sys.stdlib_module_names - {"resilience"}
 print(*sorted(known & {name.partition(".")[0] for name in sys.modules}))
 """
 

@@ -54,6 +54,7 @@ TABLE_OF_MODULE = {
     "pymongo": "pymongo",
     "redis": "redis",
     "requests": "requests",
+    "resilience": "resilience",
     "socket": "stdlib",
     "sqlalchemy": "sqlalchemy",
     "sqlite3": "stdlib",
