@@ -14,8 +14,8 @@ from tests.servers.http import free_port
 from tests.servers.process import Server, program
 
 
-#: What to answer to a command, its words as text; None is to hang up.
-Answer: TypeAlias = Callable[[list[str]], bytes | None]
+#: What to answer to a command, its words as text; None is to hang up, an iterator sends one piece after the other.
+Answer: TypeAlias = Callable[[list[str]], bytes | Iterator[bytes] | None]
 
 
 class RedisServer(Server):
@@ -80,7 +80,8 @@ def answering(answer: Answer, ssl_context: ssl.SSLContext | None = None) -> Iter
                 if reply is None:
                     plain.shutdown(socket.SHUT_RDWR)
                     return
-                plain.sendall(reply)
+                for piece in [reply] if isinstance(reply, bytes) else reply:
+                    plain.sendall(piece)
 
     def wrapped(peer: socket.socket) -> socket.socket:
         return peer if ssl_context is None else ssl_context.wrap_socket(peer, server_side=True)
