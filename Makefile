@@ -8,7 +8,7 @@ VENV := .venv$(TAG)
 BIN := $(VENV)/bin
 RUN := env -u PYTHONPATH PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 
-.PHONY: demo test matrix check lint types floors wheel docs bench storms llm clean help
+.PHONY: demo test matrix check lint types floors wheel docs bench storms llm writers clean help
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -22,8 +22,9 @@ $(VENV)/.%: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group $*
 	@touch $@
 
-demo: $(VENV)/.demo ## the main job: a bad server, and a client that gets through
+demo: $(VENV)/.demo ## the main job: a bad server, and a client that gets through; ten writers, and nothing lost
 	@$(BIN)/python examples/demo.py
+	@$(BIN)/python examples/many_writers.py
 
 test: $(VENV)/.test ## the tests; 100 % branch coverage is required where the servers are
 	@rm -f .coverage .coverage.*
@@ -62,8 +63,11 @@ storms: $(VENV)/.bench ## retry storms in virtual time: tables, and plots for th
 llm: $(VENV)/.bench ## 50 callers of a rate-limited API: ours, its SDK and the peers
 	@cd benchmarks && $(RUN) python llm.py $(ARGS)
 
+writers: $(VENV)/.dev ## ten optimistic writers of one record: in virtual time, and as processes on the real stores
+	@cd benchmarks && $(RUN) PYTHONPATH=.. python -m writers $(ARGS)
+
 bench: $(VENV)/.bench ## what it costs, as ratios to hand-written floors and beside the peers
-	$(RUN) $(BIN)/python -m pytest -c benchmarks/pytest.ini benchmarks $(ARGS)
+	$(RUN) PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest -c benchmarks/pytest.ini benchmarks $(ARGS)
 
 clean: ## remove what these commands made
 	rm -rf .venv* docs/_build dist build .coverage* .*_cache .hypothesis .benchmarks
