@@ -8,7 +8,7 @@ VENV := .venv$(TAG)
 BIN := $(VENV)/bin
 RUN := env -u PYTHONPATH PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 
-.PHONY: demo test matrix check lint types floors wheel docs bench storms llm writers clean help
+.PHONY: demo test quick matrix check lint types floors wheel docs bench storms llm writers clean help
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -31,6 +31,9 @@ test: $(VENV)/.test ## the tests; 100 % branch coverage is required where the se
 	@$(RUN) $(BIN)/python -m coverage run -m pytest -q --ignore=tests/idempotency $(ARGS)
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report $(if $(RESILIENCE_REQUIRE_SERVERS),,--fail-under=0)
+
+quick: $(VENV)/.test ## the tests without coverage, real processes, histories and the clients' tables: for another Python
+	@$(RUN) $(BIN)/python -m pytest -q $(addprefix --ignore=tests/,idempotency processes stores/test_linearizable.py core/tables) $(ARGS)
 
 matrix: $(VENV)/.test ## each client against a proxy that loses requests and answers: how often the work was done (two minutes)
 	@$(RUN) CI=true $(BIN)/python -m pytest -q tests/idempotency $(ARGS)
