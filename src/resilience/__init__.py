@@ -8,7 +8,7 @@ The map of the house. A floor uses only the floors below it (import-linter keeps
              _retry _attempt _backoff _transient     retry: the policy, its loop form, the waits, what is worth it
              _deadline _moment _interrupting         deadline: a time budget that everything called can see
              instrumentation                         events, and who is told: structlog, Prometheus, OpenTelemetry
-    stores   memory file sqlite redis postgres       small values under keys, with revisions; _threaded for async code
+    stores   memory file sqlite redis postgres etcd  small values under keys, with revisions; _threaded for async code
     _io      ambient stay       the Scope: the deadline and the stops around us; the retries around; a block's time
              world clock emit   time, chance, and events out
              call attempts budget                    one retried call; its attempts and waits; the shared budget

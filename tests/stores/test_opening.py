@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from resilience import aopen_store, open_store
-from resilience.errors import ConfigError
+from resilience.errors import ConfigError, StoreUnavailableError
 from resilience.stores import ABSENT, FileStore, MemoryStore, SQLiteStore, ThreadedStore
 
 
@@ -78,3 +79,35 @@ def test_for_async_code_a_store_without_an_async_driver_runs_in_threads(tmp_path
             await aopen_store("memory:", require=["durable"])
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql+asyncpg://u:hunter2@h/db", "redis+sentinel://:hunter2@h", "file://u:hunter2@h/x", "x://u:hunter2@h"],
+)
+def test_a_password_is_shown_to_nobody(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_store(url)
+    assert "hunter2" not in f"{caught.value} {caught.value.value}"
+
+
+def test_a_store_that_takes_its_time_to_open_does_not_stop_the_loop(tmp_path: Path) -> None:
+    """Somebody else has the database locked."""
+    path = tmp_path / "x.db"
+    open_store(f"sqlite:///{path}").close()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+
+    async def main() -> int:
+        opening = asyncio.create_task(aopen_store(f"sqlite:///{path}", busy_timeout=0.2))
+        turns = 0
+        while not opening.done():
+            turns += 1
+            await asyncio.sleep(0.01)
+        with pytest.raises(StoreUnavailableError):
+            await opening
+        return turns
+
+    assert asyncio.run(main()) > 3
+    other.close()

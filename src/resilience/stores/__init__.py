@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from resilience.stores._opening import aopen_store as aopen_store
     from resilience.stores._opening import open_store as open_store
     from resilience.stores._threaded import ThreadedStore as ThreadedStore
+    from resilience.stores.etcd import EtcdStore as EtcdStore
     from resilience.stores.file import FileStore as FileStore
     from resilience.stores.memory import MemoryStore as MemoryStore
     from resilience.stores.postgres import AsyncPostgresStore as AsyncPostgresStore
@@ -38,6 +39,7 @@ __all__ = [
     "Beat",
     "Bytes",
     "Description",
+    "EtcdStore",
     "Expected",
     "Fault",
     "FileStore",
@@ -59,6 +61,7 @@ __all__ = [
 _HOME = {
     "AsyncPostgresStore": "postgres",
     "AsyncRedisStore": "redis",
+    "EtcdStore": "etcd",
     "FileStore": "file",
     "MemoryStore": "memory",
     "PostgresStore": "postgres",

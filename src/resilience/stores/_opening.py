@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from resilience._core.description import Trait
+from resilience._io import aio
 from resilience.errors import ConfigError
 from resilience.stores._threaded import ThreadedStore
 from resilience.typing import AsyncStore, Store
@@ -17,9 +19,7 @@ from resilience.typing import AsyncStore, Store
 
 __all__ = ["aopen_store", "open_store"]
 
-_EXPECTED = (
-    "memory:, sqlite:///relative.db, sqlite:////absolute.db, file:///absolute/directory, redis://… or postgresql://…"
-)
+_EXPECTED = "memory:, sqlite:///relative.db, sqlite:////absolute.db, file:///absolute/directory, redis://…, postgresql://… or etcd://…"
 
 
 def open_store(url: str, *, require: Collection[Trait] = (), **options: Any) -> Store:
@@ -27,7 +27,7 @@ def open_store(url: str, *, require: Collection[Trait] = (), **options: Any) -> 
 
     Args:
         url: ``memory:``, ``sqlite:///bridge.db`` (relative; four slashes for an absolute path), ``file:///var/lib/x``,
-            ``redis://…`` or ``rediss://…``, ``postgresql://…``.
+            ``redis://…`` or ``rediss://…``, ``postgresql://…``, ``etcd://…`` or ``etcds://…``.
         require: What it must promise, by the names of `resilience.stores.Description`: a weaker store is refused.
         options: For the store's own constructor, such as ``max_value_bytes=``.
 
@@ -68,7 +68,7 @@ async def aopen_store(url: str, *, require: Collection[Trait] = (), **options: A
     if f"Async{name}" in _ASYNC:
         store = cast("AsyncStore", _made(f"Async{name}", target, options))
     else:
-        store = ThreadedStore(cast("Store", _made(name, target, options)))
+        store = ThreadedStore(cast("Store", await aio.to_thread(lambda: _made(name, target, options))))
     try:
         if require:
             (await store.describe()).require(require)
@@ -84,12 +84,12 @@ _ASYNC = {"AsyncPostgresStore", "AsyncRedisStore"}
 def _meant(url: Any) -> tuple[str, str | None]:
     """Which store, and where."""
     if not isinstance(url, str) or ":" not in url:
-        raise ConfigError("url", url, _EXPECTED)
+        raise ConfigError("url", _shown(url), _EXPECTED)
     scheme = url.partition(":")[0].lower()
     found = _SCHEMES.get(scheme)
     if found is None:
         near = get_close_matches(scheme, _SCHEMES, 1)
-        raise ConfigError("url", url, f"one of {_EXPECTED}" + (f" (is {near[0]}: meant?)" if near else ""))
+        raise ConfigError("url", _shown(url), f"one of {_EXPECTED}" + (f" (is {near[0]}: meant?)" if near else ""))
     name, target = found
     return name, target(url)
 
@@ -104,19 +104,27 @@ def _path(url: str, *, relative: bool) -> str:
     parts = urlsplit(url)
     path = unquote(parts.path)
     if parts.netloc:
-        raise ConfigError("url", url, f"a path after three slashes: {parts.scheme}:///{parts.netloc}{path}")
+        meant = f"{parts.scheme}:///{parts.hostname or ''}{path}"
+        raise ConfigError("url", _shown(url), f"a path after three slashes: {meant}")
     if not url.partition(":")[2].startswith("//") or parts.query or parts.fragment or not path.strip("/"):
-        raise ConfigError("url", url, _EXPECTED)
+        raise ConfigError("url", _shown(url), _EXPECTED)
     return str(Path(path[1:] if relative else path))
+
+
+def _shown(url: Any) -> Any:
+    """A URL as an error shows it: without what stands before an at sign, which may be a password."""
+    return re.sub(r"//[^/]*@", "//…@", url) if isinstance(url, str) else url
 
 
 def _nothing(url: str) -> None:
     if url.partition(":")[2].strip("/"):
-        raise ConfigError("url", url, "memory: and nothing after it, for a memory has no address")
+        raise ConfigError("url", _shown(url), "memory: and nothing after it, for a memory has no address")
 
 
 #: Which store a scheme means, and what of the URL is handed to it.
 _SCHEMES: dict[str, tuple[str, Callable[[str], str | None]]] = {
+    "etcd": ("EtcdStore", str),
+    "etcds": ("EtcdStore", str),
     "file": ("FileStore", lambda url: _path(url, relative=False)),
     "memory": ("MemoryStore", _nothing),
     "postgres": ("PostgresStore", str),
