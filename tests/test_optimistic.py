@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import threading
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pytest
 import trio
 
 from resilience import AsyncOptimisticLock, OptimisticLock, deadline, merge_mappings
-from resilience.errors import ConfigError, CorruptStateError, DeadlineExceededError, VersionConflictError
-from resilience.stores import ABSENT, ANY, Bytes, MemoryStore, ThreadedStore, Versioned
+from resilience.errors import (
+    ConfigError,
+    CorruptStateError,
+    DeadlineExceededError,
+    OutcomeUnknownError,
+    StorageFullError,
+    StoreError,
+    StoreUnavailableError,
+    VersionConflictError,
+)
+from resilience.stores import ABSENT, ANY, Bytes, Json, MemoryStore, ThreadedStore, Versioned
 from resilience.testing import virtual_time
 from resilience.typing import Store
 
@@ -289,6 +300,158 @@ def test_a_value_that_is_no_json_is_refused_and_nothing_is_lost(colour: str) -> 
     with pytest.raises(ConfigError, match="value must be JSON"):
         lock.update(lambda value: {**value, "b": {1, 2}})
     assert lock.read().value == {"a": 1}
+
+
+class Lossy(MemoryStore):
+    """Does what it is asked; then says what the test wants it to say, once for each verb that is named."""
+
+    def __init__(self, **says: BaseException) -> None:
+        super().__init__()
+        self.says = says
+
+    def _run(self, verb: Any) -> Any:
+        reply = super()._run(verb)
+        error = self.says.pop(type(verb).__name__, None) if not getattr(verb, "key", "").startswith("\0") else None
+        if error is not None:
+            raise error
+        return reply
+
+
+LOST = OutcomeUnknownError("a store", "the answer was lost")
+
+
+@colours
+@pytest.mark.parametrize(
+    "worse",
+    [StoreError("a store", "no right to read"), CorruptStateError("k", "damaged"), StorageFullError("k", "no room")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_doubt_is_not_hidden_by_what_went_wrong_afterwards(colour: str, worse: Exception) -> None:
+    """The change is stored: whoever reads "nothing was written" would do it again."""
+    store = Lossy()
+    lock = door(colour, store, default=int)
+    lock.write(1, expected=ABSENT)
+    store.says = {"Swap": LOST, "Load": worse}
+    with pytest.raises(OutcomeUnknownError) as caught:
+        lock.update(lambda n: n + 1)
+    assert caught.value.__cause__ is worse
+    assert lock.read().value == 2
+
+
+@colours
+def test_a_write_whose_answer_is_lost_is_looked_up(colour: str) -> None:
+    store = Lossy()
+    lock = door(colour, store, default=int)
+    store.says = {"Swap": LOST}
+    written = lock.write(1, expected=ABSENT)
+    assert (written.value, written.revision) == (1, lock.read().revision)
+    store.says = {"Swap": LOST, "Load": StoreUnavailableError("a store", "gone")}
+    with pytest.raises(OutcomeUnknownError):
+        lock.write(2, expected=ANY)
+
+
+def test_a_write_that_was_lost_on_its_way_is_not_taken_for_done() -> None:
+    class Losing(MemoryStore):
+        def _run(self, verb: Any) -> Any:
+            if type(verb).__name__ == "Swap":
+                raise LOST
+            return super()._run(verb)
+
+    with pytest.raises(OutcomeUnknownError):
+        OptimisticLock(Losing(), "k", default=int).write(1, expected=ABSENT)
+
+
+@colours
+def test_absent_is_the_revision_0_however_it_was_kept_meanwhile(colour: str) -> None:
+    store = MemoryStore()
+    with virtual_time() as clock:
+        lock = door(colour, store, default=int, ttl=1)
+        lock.write(1, expected=ABSENT)
+        clock.advance(1)
+        revision = json.loads(json.dumps(lock.read().revision))
+        assert lock.write(2, expected=revision).value == 2
+
+
+def test_a_task_cut_off_in_the_middle_of_a_write_is_told_that_it_may_be_applied() -> None:
+    """By the cause of the deadline's error: the timer cancels the task, whatever it waits for."""
+
+    class Slow(MemoryStore):
+        def _run(self, verb: Any) -> Any:
+            reply = super()._run(verb)
+            if type(verb).__name__ == "Swap":
+                done.set()
+                go_on.wait(5)
+            return reply
+
+    async def main() -> None:
+        lock = AsyncOptimisticLock(ThreadedStore(store), "k", default=int)
+        with pytest.raises(DeadlineExceededError) as caught:
+            async with deadline(0.05):
+                await lock.update(lambda n: n + 1)
+        go_on.set()
+        assert isinstance(caught.value.__cause__, OutcomeUnknownError)
+        assert "perhaps applied" in str(caught.value.__cause__)
+
+    done, go_on, store = threading.Event(), threading.Event(), Slow()
+    asyncio.run(main())
+    assert done.is_set()
+    assert store.load("k") is not None
+
+
+@colours
+def test_a_value_that_the_codec_cannot_read_is_named(colour: str) -> None:
+    store = MemoryStore()
+    store.compare_and_set("k", b"{no json", expected=ABSENT)
+    lock = door(colour, store, default=int)
+    with pytest.raises(CorruptStateError, match=r"the value of 'k': Json\(\) cannot read it: "):
+        lock.read()
+    with pytest.raises(CorruptStateError):
+        lock.update(lambda n: n + 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "store", "says"),
+    [
+        (OptimisticLock, "sqlite:///x.db", r"a store: open_store\(url\) opens one"),
+        (OptimisticLock, MemoryStore, "a store"),
+        (OptimisticLock, ThreadedStore(MemoryStore()), "a blocking store"),
+        (AsyncOptimisticLock, MemoryStore(), "an async store"),
+        (AsyncOptimisticLock, None, "a store"),
+    ],
+    ids=["text", "class", "async", "blocking", "nothing"],
+)
+def test_what_is_no_store_of_that_colour_is_refused_at_once(kind: Any, store: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        kind(store, "k")
+
+
+def test_a_codec_is_an_object() -> None:
+    codec: Any = Json
+    with pytest.raises(ConfigError, match=r"codec must be an object with encode and decode, such as Json\(\)"):
+        OptimisticLock(MemoryStore(), "k", codec)
+
+
+def test_a_merge_may_be_any_callable() -> None:
+    @dataclass
+    class Sum:  # dataclasses are not hashable
+        def __call__(self, base: int, mine: int, theirs: int) -> int:
+            return mine + theirs - base
+
+    store = MemoryStore()
+
+    def change(n: int) -> int:
+        store.compare_and_set("k", b"10", expected=ANY)
+        return n + 1
+
+    assert OptimisticLock(store, "k", default=int).update(change, on_conflict=Sum()).value == 11
+
+
+def test_an_async_merge_is_for_the_async_lock() -> None:
+    async def merge(base: int, mine: int, theirs: int) -> int:
+        return mine
+
+    with pytest.raises(TypeError, match="AsyncOptimisticLock awaits it"):
+        OptimisticLock(MemoryStore(), "k", default=int).update(lambda n: n, on_conflict=merge)  # type: ignore[arg-type]
 
 
 def test_bytes_are_kept_as_they_are() -> None:

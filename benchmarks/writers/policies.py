@@ -42,7 +42,7 @@ def updating(policy: Policy, change: Callable[[int], int], name: str) -> Steps[V
         seen = yield from read(COUNTER)
         value: int = yield Call(change, (seen.value,))
         try:
-            return (yield from write(COUNTER, value, seen.revision))
+            return (yield from write(COUNTER, value, seen.revision, name))
         except VersionConflictError:
             if attempt == tries:
                 raise Gave from None

@@ -25,6 +25,7 @@ from resilience.typing import AsyncStore, Codec, Seconds, Store
 __all__ = ["AsyncOptimisticLock", "OptimisticLock"]
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 #: What turns and tickets add to a key.
 _ROOM = 64
@@ -45,6 +46,8 @@ class _Described(Generic[T]):
         def missing() -> T:
             raise KeyError(key)
 
+        if isinstance(codec, type) or not hasattr(codec, "decode"):
+            raise ConfigError("codec", codec, "an object with encode and decode, such as Json()")
         plain = None if ttl is None else checks.seconds("ttl", ttl)
         self._document = Document(key, codec, default or missing, plain)
 
@@ -57,8 +60,20 @@ class _Described(Generic[T]):
         return f"<{type(self).__name__} {self.key!r}>"
 
 
+def _right(store: S, *, is_asynchronous: bool) -> S:
+    """A store of the colour that is needed; not every caller is typed."""
+    verb = getattr(store, "compare_and_set", None)
+    if verb is None or isinstance(store, type):
+        raise ConfigError("store", store, "a store: open_store(url) opens one")
+    if is_async(verb) and not is_asynchronous:
+        raise ConfigError("store", store, "a blocking store; AsyncOptimisticLock takes async ones")
+    if not is_async(verb) and is_asynchronous:
+        raise ConfigError("store", store, "an async store: aopen_store(url) opens one, ThreadedStore(store) makes one")
+    return store
+
+
 def _checked(on_conflict: Any) -> Any:
-    if on_conflict in {"retry", "raise", "last_write_wins"} or callable(on_conflict):
+    if callable(on_conflict) or on_conflict in {"retry", "raise", "last_write_wins"}:
         return on_conflict
     raise ConfigError("on_conflict", on_conflict, '"retry", "raise", "last_write_wins" or merge(base, mine, theirs)')
 
@@ -97,7 +112,7 @@ class OptimisticLock(_Described[T]):
         ttl: Seconds | None = None,
     ) -> None:
         super().__init__(key, codec, default, ttl)
-        self._store = store
+        self._store = _right(store, is_asynchronous=False)
 
     def read(self) -> Versioned[T]:
         """The value as it is now, with its revision; the default at revision ``ABSENT`` where there is none.
@@ -117,7 +132,7 @@ class OptimisticLock(_Described[T]):
         Raises:
             VersionConflictError: Somebody has; it carries their value and revision.
         """
-        return drive(write(self._document, value, expected), self._store)
+        return drive(write(self._document, value, expected, _name()), self._store)
 
     def update(self, change: Callable[[T], T], *, on_conflict: OnConflict[T] = "retry") -> Versioned[T]:
         """Change the value, whatever it is by then; what was written.
@@ -137,8 +152,9 @@ class OptimisticLock(_Described[T]):
             DeadlineExceededError: The deadline around leaves no time for another try.
             OutcomeUnknownError: An answer was lost, and somebody wrote before it could be found out.
         """
-        if is_async(change):
-            raise TypeError(f"{name_of_function(change)} is a coroutine function: AsyncOptimisticLock awaits it")
+        for fn in (change, on_conflict):
+            if callable(fn) and is_async(fn):
+                raise TypeError(f"{name_of_function(fn)} is a coroutine function: AsyncOptimisticLock awaits it")
         return drive(update(self._document, change, _checked(on_conflict), _name()), self._store)
 
     @contextmanager
@@ -189,7 +205,7 @@ class AsyncOptimisticLock(_Described[T]):
         ttl: Seconds | None = None,
     ) -> None:
         super().__init__(key, codec, default, ttl)
-        self._store = store
+        self._store = _right(store, is_asynchronous=True)
 
     async def read(self) -> Versioned[T]:
         """As `OptimisticLock.read`."""
@@ -197,7 +213,7 @@ class AsyncOptimisticLock(_Described[T]):
 
     async def write(self, value: T, *, expected: Expected) -> Versioned[T]:
         """As `OptimisticLock.write`."""
-        return await adrive(write(self._document, value, expected), self._store)
+        return await adrive(write(self._document, value, expected, _name()), self._store)
 
     async def update(
         self, change: Callable[[T], T] | Callable[[T], Awaitable[T]], *, on_conflict: OnConflict[T] = "retry"

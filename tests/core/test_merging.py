@@ -25,6 +25,11 @@ from resilience.errors import VersionConflictError
         pytest.param(None, {"a": 1}, {"b": 1}, {"b": 1, "a": 1}, id="from nothing"),
         pytest.param({"a": 1}, {"a": 2}, {"a": 2}, {"a": 2}, id="the same change"),
         pytest.param({"a": 1}, {"a": True}, {"a": 1}, {"a": True}, id="True is not 1"),
+        pytest.param({"a": 1}, {"a": 1}, {"a": True}, {"a": True}, id="they made it True"),
+        pytest.param({"a": {"b": 1}, "n": 1}, {"a": {"b": True}, "n": 1}, {"a": {"b": 1}, "n": 2}, {"a": {"b": True}, "n": 2},
+                     id="True further down"),
+        pytest.param({"a": [1]}, {"a": [True]}, {"a": [1], "b": 1}, {"a": [True], "b": 1}, id="True in a list"),
+        pytest.param({"a": [1]}, {"a": [1, 2]}, {"a": [1], "b": 1}, {"a": [1, 2], "b": 1}, id="a longer list"),
         pytest.param({"a": None}, {"a": None, "b": 1}, {}, {"b": 1}, id="None is not absence"),
     ],
 )  # fmt: skip

@@ -115,3 +115,23 @@ def test_each_verb_asks_a_store_for_itself() -> None:
     assert [key for key, _ in Scan().on(store)] == ["k"]
     assert Wait("k", 0, 10).on(store) is None
     assert Remove("k", written.revision).on(store) is True
+
+
+@pytest.mark.parametrize(
+    "seen", [Seen(-1, 0), Seen(1, -1), Seen(cast("Any", "x"), 0), Seen(1, cast("Any", None))], ids=repr
+)
+def test_what_was_seen_is_a_revision_and_a_count(seen: Seen) -> None:
+    with pytest.raises(ConfigError, match=r"Seen\."):
+        Swap("k", b"", seen)
+
+
+@pytest.mark.parametrize("expired", [1, "yes", None], ids=repr)
+def test_expired_is_yes_or_no(expired: Any) -> None:
+    with pytest.raises(ConfigError, match="expired must be"):
+        Scan(expired=expired)
+
+
+@pytest.mark.parametrize("after", [-1, "7", None, True], ids=repr)
+def test_what_is_known_is_a_revision(after: Any) -> None:
+    with pytest.raises(ConfigError, match="after must be"):
+        Wait("k", after, 1)

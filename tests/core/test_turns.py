@@ -373,3 +373,44 @@ def test_giving_back_is_a_courtesy() -> None:
     """It never fails: the TTL does it too."""
     assert play(leave_turn(Turn(KEY, 3))) == GiveBack(Remove(KEY, 3))
     assert play(leave_turn(Turn(KEY, 3)), LOST) is None
+
+
+@pytest.mark.parametrize("step", ["turn", "ticket"])
+def test_whoever_is_cut_off_while_he_takes_a_turn_gives_it_back(step: str) -> None:
+    """At the answer to the turn, or at giving up the ticket after it: else all others wait until it runs out."""
+
+    class Cutting(MemoryStore):
+        def _run(self, verb: Any) -> Any:
+            reply = super()._run(verb)
+            taken = isinstance(verb, Swap) and verb.key == KEY
+            left = isinstance(verb, Remove) and verb.key.startswith(f"{KEY}\0")
+            if taken if step == "turn" else left and not self.cut:
+                self.cut = True
+                raise KeyboardInterrupt
+            return reply
+
+        cut = False
+
+    store = Cutting()
+    with pytest.raises(KeyboardInterrupt):
+        drive(take_turn(KEY, "me", 60.0), store)
+    assert store.load(KEY) is None
+
+
+@pytest.mark.parametrize("which", ["ticket", "turn"])
+def test_answers_that_go_on_being_lost_end_the_waiting(which: str) -> None:
+    """Certainly nothing was done of what the turn is for."""
+
+    class Losing(MemoryStore):
+        sent = 0
+
+        def _run(self, verb: Any) -> Any:
+            if isinstance(verb, Swap) and (verb.key == KEY) is (which == "turn"):
+                self.sent += 1
+                raise OutcomeUnknownError("a store", "the answer was lost")
+            return super()._run(verb)
+
+    store = Losing()
+    with virtual_time(), pytest.raises(StoreUnavailableError, match="10 answers to writes of"):
+        drive(take_turn(KEY, "me", 60.0), store)
+    assert store.sent == 10

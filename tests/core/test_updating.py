@@ -215,26 +215,26 @@ def test_reading_shows_the_default_where_there_is_nothing() -> None:
     brief: Document[Any] = Document(KEY, Json(), dict, 1.0)
     with virtual_time() as clock, MemoryStore() as store:
         assert drive(read(brief), store) == Versioned({}, ABSENT)
-        drive(write(brief, {"a": 1}, ABSENT), store)
+        drive(write(brief, {"a": 1}, ABSENT, "w"), store)
         assert drive(read(brief), store).value == {"a": 1}
         clock.advance(1.0)
         assert drive(read(brief), store) == Versioned({}, ABSENT)
-        drive(write(brief, {"b": 1}, ABSENT), store)  # as it was read
+        drive(write(brief, {"b": 1}, ABSENT, "w"), store)  # as it was read
         assert drive(update(brief, lambda v: {**v, "c": 1}, "retry", "x"), store).value == {"b": 1, "c": 1}
 
 
 def test_a_write_from_an_old_revision_is_a_conflict_in_the_callers_values() -> None:
     with MemoryStore() as store:
-        old = drive(write(DICT, {"a": 1}, ABSENT), store)
+        old = drive(write(DICT, {"a": 1}, ABSENT, "w"), store)
         a_rival(store, {"a": 2})
         with pytest.raises(VersionConflictError) as caught:
-            drive(write(DICT, {"a": 3}, old.revision), store)
+            drive(write(DICT, {"a": 3}, old.revision, "w"), store)
         assert (caught.value.base, caught.value.mine, caught.value.theirs) == (None, {"a": 3}, {"a": 2})
         store.remove(KEY, expected=ANY)
         with pytest.raises(VersionConflictError) as caught:
-            drive(write(DICT, {"a": 3}, old.revision), store)
+            drive(write(DICT, {"a": 3}, old.revision, "w"), store)
         assert caught.value.theirs is None
-        assert drive(write(DICT, {"a": 4}, ANY), store).value == {"a": 4}
+        assert drive(write(DICT, {"a": 4}, ANY, "w"), store).value == {"a": 4}
 
 
 @pytest.mark.parametrize("times", [0, 1, 3, 4, 9])
@@ -264,7 +264,7 @@ def test_a_conflict_is_raised_merged_or_overruled_as_asked() -> None:
 
 def test_a_clash_in_a_merge_says_where_and_between_what() -> None:
     with virtual_time(), MemoryStore() as store:
-        first = drive(write(DICT, {"rival": 0}, ABSENT), store)
+        first = drive(write(DICT, {"rival": 0}, ABSENT, "w"), store)
         with pytest.raises(VersionConflictError) as caught:
             drive(update(DICT, disturbed(store, 1, lambda _: {"rival": "mine"}), merge_mappings, "x"), store)
         clash = caught.value

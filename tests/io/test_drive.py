@@ -259,3 +259,29 @@ def as_it_is(store: MemoryStore) -> AsyncStore:
 
     plain: Any = Plain()
     return plain  # type: ignore[no-any-return]
+
+
+def test_a_coroutine_that_is_dropped_where_it_stands_awaits_nothing_more() -> None:
+    """Python throws GeneratorExit into it: a protocol that gives something back there would be "ignoring" that."""
+
+    class Waiting:
+        async def compare_and_set(self, key: str, value: bytes, **options: Any) -> Any:
+            return MemoryStore().compare_and_set(key, value, **options)
+
+        async def remove(self, key: str, **options: Any) -> Any:
+            raise AssertionError("something was awaited")
+
+    async def forever() -> None:
+        await Suspended()
+
+    store: Any = Waiting()
+    coroutine = adrive(cut_in_the_middle(forever), store)
+    coroutine.send(None)
+    coroutine.close()
+
+
+class Suspended:
+    """Waits for what never comes."""
+
+    def __await__(self) -> Any:
+        yield

@@ -46,7 +46,8 @@ def test_every_verb_is_carried_out_in_another_thread(library: str) -> None:
             assert await store.extend([Beat("k", written.revision, 60)]) == frozenset()
             assert [key for key, _ in await store.scan()] == ["k"]
             await store.ping()
-            assert (await store.describe()).store == "MemoryStore()"
+            described = await store.describe()
+            assert (described.store, described.wakes) == ("MemoryStore()", False)  # its `wait` looks again and again
             assert await store.remove("k", expected=written.revision)
             assert repr(store) == "ThreadedStore(<MemoryStore()>)"
             inner = store.blocking()
@@ -94,9 +95,9 @@ def test_a_cancelled_task_does_not_wait_for_the_thread(library: str) -> None:
 
     class Slow(MemoryStore):
         def _run(self, verb: Any) -> Any:
+            reply = super()._run(verb)
             begun.set()
             go_on.wait(10)
-            reply = super()._run(verb)
             done.set()
             return reply
 

@@ -507,6 +507,13 @@ class SaysItSurvivesAlmostAll(Planted):
         return evolve(super().describe(), survives_reboot=True)
 
 
+class BeginsPastTheDeadline(Planted):
+    aim = "a_verb_is_not_begun_past_the_deadline"
+
+    def _begin(self) -> None:
+        self._ready()
+
+
 class PingsByWriting(Planted):
     aim = "ping_answers"
 

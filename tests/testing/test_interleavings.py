@@ -762,3 +762,22 @@ def summary(state: State) -> object:
     """How it ended."""
     told = tuple((client.condition, type(client.point.error).__name__) for client in state.clients)
     return tuple(state.content.records.items()), told
+
+
+def test_a_client_that_yields_nothing_is_not_taken_for_one_that_did_well() -> None:
+    """Whoever forgets to yield would see a green light that means nothing."""
+
+    def forgot() -> None:
+        """No `yield` in it."""
+
+    client: Any = forgot
+    with pytest.raises(TypeError, match="client 1 is no protocol"):
+        Interleavings([client]).explore()
+
+
+def test_a_client_that_yields_no_step_is_told_so() -> None:
+    def wrong() -> Any:
+        yield "load"
+
+    with pytest.raises(TypeError, match="must yield steps, such as Load"):
+        Interleavings([wrong]).explore()

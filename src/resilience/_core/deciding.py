@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from resilience._core.records import ABSENT, ANY, VACANT, Expected, Guard, Now, Record, Seen, Versioned
 from resilience._core.steps import Extend, Load, LoadMany, Remove, Scan, Swap, Verb
-from resilience.errors import GuardRefusedError, VersionConflictError
+from resilience.errors import CorruptStateError, GuardRefusedError, VersionConflictError
 
 
 __all__ = ["Shelf", "decide"]
@@ -86,14 +86,28 @@ def _remove(verb: Remove, shelf: Shelf, now: Now) -> bool:
 
 
 def _extend(verb: Extend, shelf: Shelf, now: Now) -> frozenset[str]:
+    """All are read before any is written: whatever cannot be read must not leave some renewed and others not."""
     lost: set[str] = set()
+    latest: dict[str, Record] = {}
+    renewals: list[tuple[str, Record]] = []
     for beat in verb.beats:
-        there = shelf.get(beat.key)
+        there = latest.get(beat.key) or _whole(beat.key, shelf)
         if there is None or there.revision != beat.token or there.ttl is None or there.has_expired(now):
             lost.add(beat.key)
         else:
-            shelf.put(beat.key, there.renewed(beat.ttl, now))
+            latest[beat.key] = renewed = there.renewed(beat.ttl, now)
+            renewals.append((beat.key, renewed))
+    for key, renewed in renewals:
+        shelf.put(key, renewed)
     return frozenset(lost)
+
+
+def _whole(key: str, shelf: Shelf) -> Record | None:
+    """A lease, where it is to be had: one that is damaged must not cost the others theirs."""
+    try:
+        return shelf.get(key)
+    except CorruptStateError:
+        return None
 
 
 def _scan(verb: Scan, shelf: Shelf, now: Now) -> list[tuple[str, Versioned[bytes]]]:

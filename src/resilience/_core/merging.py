@@ -89,10 +89,10 @@ _NONE: Any = object()
 
 def _merged(base: Any, mine: Any, theirs: Any, path: Path, clashes: list[Path]) -> Any:
     """One value of the three mappings; `_NONE` stands for a key that is not there."""
-    if _same(mine, theirs) or _same(theirs, base):
-        return mine
     if _same(mine, base):
         return theirs
+    if _same(theirs, base) or _same(mine, theirs):
+        return mine
     if not isinstance(mine, Mapping) or not isinstance(theirs, Mapping):
         clashes.append(path)
         return theirs
@@ -106,5 +106,15 @@ def _merged(base: Any, mine: Any, theirs: Any, path: Path, clashes: list[Path]) 
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal, and of one JSON type: Python's True equals 1, and a document must not change by that."""
-    return one is other or (isinstance(one, bool) is isinstance(other, bool) and bool(one == other))
+    """Equal, all the way down, and of one type: Python's True equals 1, and a document must not change by that."""
+    if one is other:
+        return True
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        mine, theirs = cast("Mapping[str, Any]", one), cast("Mapping[str, Any]", other)
+        return mine.keys() == theirs.keys() and all(_same(mine[key], theirs[key]) for key in mine)
+    if isinstance(one, list) and isinstance(other, list):
+        many, others = cast("Any", one), cast("Any", other)
+        return len(many) == len(others) and all(map(_same, many, others))
+    if isinstance(one, (int, float)) or isinstance(other, (int, float)):
+        return type(cast("Any", one)) is type(cast("Any", other)) and bool(one == other)
+    return bool(one == other)

@@ -94,7 +94,11 @@ def _revision(option: str, value: Any) -> bool:
 
 
 def _expected(expected: Any) -> Expected:
-    if expected is VACANT or expected is ANY or isinstance(expected, Seen) or _revision("expected", expected):
+    if isinstance(expected, Seen):
+        checks.count("Seen.revision", expected.revision)
+        checks.count("Seen.beats", expected.beats)
+        return expected
+    if expected is VACANT or expected is ANY or _revision("expected", expected):
         return expected  # type: ignore[no-any-return]
     raise ConfigError("expected", expected, "a revision, ABSENT, VACANT, ANY or Seen(revision, beats)")
 
@@ -137,6 +141,16 @@ def _limit(limit: Any) -> int:
     if checks.at_least_one("limit", limit) > MOST_IN_A_PAGE:
         raise ConfigError("limit", limit, f"at most {MOST_IN_A_PAGE}")
     return int(limit)
+
+
+def _expired(expired: Any) -> bool:
+    return checks.flag("expired", expired)
+
+
+def _known(after: Any) -> int:
+    if not _revision("after", after):
+        raise ConfigError("after", after, "a revision, or ABSENT")
+    return int(after)
 
 
 def _timeout(timeout: Any) -> float:
@@ -225,7 +239,7 @@ class Scan(Verb[list[tuple[str, Versioned[bytes]]]]):
     prefix: str = field(default="", converter=_prefix)
     after: str = field(default="", converter=_after)
     limit: int = field(default=1000, converter=_limit)
-    expired: bool = False
+    expired: bool = field(default=False, converter=_expired)
 
     def on(self, store: Any) -> Any:
         return store.scan(self.prefix, after=self.after, limit=self.limit, expired=self.expired)
@@ -236,7 +250,7 @@ class Wait(Verb[None]):
     """Wait until the record may no longer be at revision `after` (`ABSENT`: until there may be one), or for a while."""
 
     key: str = field(converter=_key)
-    after: int
+    after: int = field(converter=_known)
     timeout: float = field(converter=_timeout)
 
     def on(self, store: Any) -> Any:

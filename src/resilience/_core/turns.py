@@ -12,8 +12,8 @@ from __future__ import annotations
 from attrs import frozen
 
 from resilience._core.records import ANY, VACANT, Beat, Expected, Guard, Seen, Versioned
-from resilience._core.steps import MOST_IN_A_PAGE, Extend, GiveBack, Pause, Remove, Scan, Steps, Swap, Wait
-from resilience.errors import OutcomeUnknownError, VersionConflictError
+from resilience._core.steps import MOST_IN_A_PAGE, Extend, GiveBack, Load, Pause, Remove, Scan, Steps, Swap, Wait
+from resilience.errors import OutcomeUnknownError, StoreUnavailableError, VersionConflictError
 
 
 __all__ = ["TURN", "Turn", "leave_turn", "take_turn", "turn_key"]
@@ -26,6 +26,8 @@ TICKET_TTL = 2.0
 
 #: Seconds that are waited at most before a step whose answer was lost is taken again.
 _LOST_PAUSE = 0.02
+#: How often such a step is taken.
+_RESENDS = 10
 
 
 def turn_key(key: str) -> str:
@@ -62,6 +64,16 @@ def take_turn(key: str, name: str, ttl: float) -> Steps[Turn]:
     """
     line = f"{key}\0"
     ticket = f"{line}{name}"
+    try:
+        return (yield from _lined_up(key, line, ticket, name, ttl))
+    except BaseException:
+        # Whoever is cut off between taking the turn and knowing it must not leave it to run out.
+        yield from _forgotten(key, name)
+        raise
+
+
+def _lined_up(key: str, line: str, ticket: str, name: str, ttl: float) -> Steps[Turn]:
+    """The turn, for one who holds a ticket until he has it."""
     mine: int | None = None
     try:
         mine = yield from _claimed(ticket, name)
@@ -94,7 +106,7 @@ def leave_turn(turn: Turn) -> Steps[None]:
 
 def _claimed(ticket: str, name: str) -> Steps[int]:
     """The revision of our ticket; one whose answer was lost is ours by its name."""
-    while True:
+    for _ in range(_RESENDS):
         try:
             # Not `ABSENT`: who was stopped for too long finds his old ticket, expired.
             written: Versioned[bytes] = yield Swap(ticket, b"", VACANT, TICKET_TTL, None, name)
@@ -105,18 +117,20 @@ def _claimed(ticket: str, name: str) -> Steps[int]:
             yield Pause(_LOST_PAUSE)
         else:
             return written.revision
+    raise _unheard(ticket)
 
 
 def _headed(key: str, name: str, ttl: float, beat: Beat) -> Steps[Turn | None]:
     """The turn, for the first in line, once whoever has it leaves it; None if our ticket was lost meanwhile."""
-    while True:
+    lost = 0
+    while lost < _RESENDS:
         there: Versioned[bytes] | None = None
         try:
             there = yield Swap(key, b"", VACANT, ttl, None, name)
         except VersionConflictError as conflict:
             there = conflict.current
         except OutcomeUnknownError:
-            pass
+            lost += 1
         if there is not None and there.write_id == name:  # also where the answer to taking it was lost
             return Turn(key, there.revision)
         kept = yield from _kept(beat)
@@ -127,6 +141,22 @@ def _headed(key: str, name: str, ttl: float, beat: Beat) -> Steps[Turn | None]:
         else:
             left = TICKET_TTL if there.expires_in is None else there.expires_in
             yield Wait(key, there.revision, min(left, TICKET_TTL / 3))
+    raise _unheard(key)
+
+
+def _unheard(key: str) -> StoreUnavailableError:
+    """What to raise when answers go on being lost: of what the turn is for, nothing was done."""
+    return StoreUnavailableError("turns", f"{_RESENDS} answers to writes of {key!r} were lost")
+
+
+def _forgotten(key: str, name: str) -> Steps[None]:
+    """Give back a turn that is ours without our knowing."""
+    try:
+        there: Versioned[bytes] | None = yield GiveBack(Load(key))
+        if there is not None and there.write_id == name:
+            yield GiveBack(Remove(key, there.revision))
+    except Exception:  # noqa: S110  # a courtesy: the TTL does it too
+        pass
 
 
 def _kept(beat: Beat) -> Steps[bool]:

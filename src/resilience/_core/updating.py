@@ -25,10 +25,11 @@ from resilience._core.records import ABSENT, VACANT, Expected, Guard, Versioned
 from resilience._core.steps import Call, Load, LoadMany, Pause, Steps, Swap
 from resilience._core.turns import Turn, leave_turn, take_turn, turn_key
 from resilience.errors import (
+    CorruptStateError,
     DeadlineExceededError,
     GuardRefusedError,
     OutcomeUnknownError,
-    StoreUnavailableError,
+    ResilienceError,
     VersionConflictError,
 )
 from resilience.typing import Codec
@@ -69,7 +70,7 @@ class Document(Generic[T]):
 
     def value_of(self, there: Versioned[bytes] | None) -> T:
         """The value of a record: a new one each time. An expired record counts as none."""
-        return self.default() if there is None or there.expired else self.codec.decode(there.value)
+        return self.default() if there is None or there.expired else self._decoded(there)
 
     def seen(self, there: Versioned[bytes] | None) -> Versioned[T]:
         """A record, decoded; a vacant one is the default at revision `ABSENT`."""
@@ -77,14 +78,20 @@ class Document(Generic[T]):
 
     def written(self, there: Versioned[bytes]) -> Versioned[T]:
         """A record of our own writing, decoded; also if its time was over before we looked."""
-        return cast("Versioned[T]", evolve(cast("Any", there), value=self.codec.decode(there.value)))
+        return cast("Versioned[T]", evolve(cast("Any", there), value=self._decoded(there)))
+
+    def _decoded(self, there: Versioned[bytes]) -> T:
+        try:
+            return self.codec.decode(there.value)
+        except ValueError as error:
+            raise CorruptStateError(f"the value of {self.key!r}", f"{self.codec} cannot read it: {error}") from error
 
     def conflict(
         self, facts: VersionConflictError, base: object, mine: object, paths: tuple[tuple[str, ...], ...] = ()
     ) -> VersionConflictError:
         """A store's conflict, with the values that a caller thinks in."""
         there = facts.current
-        theirs = None if there is None or there.expired else self.codec.decode(there.value)
+        theirs = None if there is None or there.expired else self._decoded(there)
         return VersionConflictError(self.key, facts.expected, there, base, mine, theirs, paths)
 
 
@@ -93,14 +100,27 @@ def read(document: Document[T]) -> Steps[Versioned[T]]:
     return document.seen((yield Load(document.key)))
 
 
-def write(document: Document[T], value: T, expected: Expected) -> Steps[Versioned[T]]:
-    """One compare-and-set; `ABSENT` includes a record that has expired, for that is how it was read."""
-    wanted = VACANT if expected is ABSENT else expected
+def write(document: Document[T], value: T, expected: Expected, name: str) -> Steps[Versioned[T]]:
+    """One compare-and-set, under a random name; a lost answer is looked up, and nothing is sent again.
+
+    `ABSENT` includes a record that has expired, for that is how it was read.
+    """
+    wanted = VACANT if isinstance(expected, int) and expected == ABSENT else expected
+    lost: OutcomeUnknownError | None = None
+    there: Versioned[bytes] | None
     try:
-        written: Versioned[bytes] = yield Swap(document.key, document.codec.encode(value), wanted, document.ttl)
+        there = yield Swap(document.key, document.codec.encode(value), wanted, document.ttl, None, name)
     except VersionConflictError as conflict:
         raise document.conflict(conflict, None, value) from None
-    return document.written(written)
+    except OutcomeUnknownError as unknown:
+        lost = unknown.with_traceback(None)
+        try:
+            there = yield Load(document.key)
+        except ResilienceError:
+            there = None
+    if lost is not None and (there is None or there.write_id != name):
+        raise lost
+    return document.written(cast("Versioned[bytes]", there))
 
 
 def update(
@@ -212,13 +232,16 @@ class _Draft(Generic[T]):
 
     def ending(self, error: Exception) -> Exception:
         """What to raise when the update ends in `error`: a doubt is never hidden, and the last conflict is the cause."""
-        if isinstance(error, StoreUnavailableError) and self.doubt is not None:
+        beaten, self.beaten = self.beaten, None
+        if isinstance(error, DeadlineExceededError):
+            cause: Exception | None = beaten if self.doubt is None else self.doubtful()
+            error.__cause__ = error.__cause__ or cause
+        elif self.doubt is not None:
             doubt = self.doubtful()
-            doubt.__cause__ = error
-            return doubt
-        if isinstance(error, DeadlineExceededError) and error.__cause__ is None:
-            error.__cause__ = self.beaten if self.doubt is None else self.doubtful()
-        self.beaten = None
+            if isinstance(error, ResilienceError):  # it says nothing of the write that is in doubt, or even denies it
+                doubt.__cause__ = error
+                return doubt
+            error.add_note(f"an earlier write of this update may have been applied: {doubt}")
         return error
 
     def doubtful(self) -> OutcomeUnknownError:
@@ -231,7 +254,7 @@ def _settled(draft: _Draft[T], way: Steps[Versioned[T]]) -> Steps[Versioned[T]]:
     """Go one of the two ways, and say all there is to say if it ends badly."""
     try:
         return (yield from way)
-    except (StoreUnavailableError, DeadlineExceededError) as error:
+    except Exception as error:
         raise draft.ending(error)  # noqa: B904  # the same error, or one that names it
 
 
@@ -257,6 +280,7 @@ def _in_our_turn(draft: _Draft[T]) -> Steps[Versioned[T]]:
     ttl = _TURN_TTL
     while True:
         turn: Turn = yield from take_turn(turn_key(document.key), draft.name, ttl)
+        done: Versioned[T] | None = None
         try:
             there: Versioned[bytes] | None = yield Load(document.key)
             while True:
@@ -265,13 +289,15 @@ def _in_our_turn(draft: _Draft[T]) -> Steps[Versioned[T]]:
                     return done
                 yield from draft.make(there)
                 try:
-                    return (yield from _sent(draft, turn.guard))
+                    done = yield from _sent(draft, turn.guard)
                 except GuardRefusedError:
                     break
                 except VersionConflictError as conflict:
                     there = draft.lost(conflict)
+                else:
+                    return done
         finally:
-            yield from leave_turn(turn)
+            yield from _left(turn, done)
         ttl *= 2  # making it took longer than the turn lasted
 
 
@@ -289,11 +315,32 @@ def _sent(draft: _Draft[T], guard: Guard) -> Steps[Versioned[T]]:
             raise
         except OutcomeUnknownError as unknown:
             draft.doubt, draft.doubted = unknown.with_traceback(None), expected
+        except Exception:
+            raise
+        except BaseException as cut:  # a cancellation, an interrupt: nobody waits for the answer any more
+            _tell(cut, f"cut off while a write to {document.key!r} was under way: perhaps applied")
+            raise
         yield Pause(_FIRST_PAUSE * 2**resend)
         done = draft.success((yield Load(document.key)))
         if done is not None:
             return done
     raise draft.doubtful()
+
+
+def _left(turn: Turn, done: Versioned[T] | None) -> Steps[None]:
+    """Leave the turn; whoever is cut off meanwhile is told that his work was done."""
+    try:
+        yield from leave_turn(turn)
+    except BaseException as cut:
+        if done is not None:
+            _tell(cut, f"cut off after the write was applied, at revision {done.revision}")
+        raise
+
+
+def _tell(cut: BaseException, what: str) -> None:
+    """Leave on what cuts us off what a deadline is to name as its cause."""
+    if cut.__context__ is None:
+        cut.__context__ = OutcomeUnknownError("optimistic lock", what)
 
 
 def _revision(there: Versioned[bytes] | None) -> int:

@@ -7,6 +7,7 @@ or Ctrl-C, so that what must be given back is given back in its ``finally``. Not
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from resilience._core.steps import Call, GiveBack, Pause, Step, Steps, Verb
@@ -45,6 +46,10 @@ async def adrive(steps: Steps[R], store: AsyncStore) -> R:
         while True:
             try:
                 reply = await _acarry_out(step, store)
+            except GeneratorExit:  # this coroutine was dropped where it stood: nothing can be awaited any more
+                with suppress(RuntimeError):
+                    steps.close()
+                raise
             except BaseException as error:
                 step = steps.throw(error)
             else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self
 
+from attrs import evolve
+
 from resilience._core.description import Description
 from resilience._core.records import Beat, Expected, Guard, Versioned
 from resilience._core.steps import Wait
@@ -92,7 +94,7 @@ class ThreadedStore:
 
     async def describe(self) -> Description:
         """What this store promises, and what it may lose."""
-        return await aio.to_thread(self._store.describe)
+        return evolve(await aio.to_thread(self._store.describe), wakes=False)
 
     def blocking(self) -> Store:
         """The blocking store itself, which this one closes."""

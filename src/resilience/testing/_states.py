@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from types import NoneType
 from typing import Any, Literal, NamedTuple
 
 from attrs import frozen
@@ -84,12 +85,17 @@ class Histories:
 
     def _replayed(self, who: int, before: Point | None, reply: Reply) -> Point:
         steps = self._makers[who]()
+        if not hasattr(steps, "throw"):  # not every caller is typed
+            raise TypeError(f"{self._names[who]} is no protocol: its function must yield steps, and made {steps!r}")
         try:
             for point in [] if before is None else before.path:
                 step, _, _ = _answer(steps, point.reply)
                 if step != point.step:
                     raise self._wavering(who, point.step, step)
-            return Point(who, before, reply, *_answer(steps, reply), {})
+            step, value, error = _answer(steps, reply)
+            if not isinstance(step, (Step, NoneType)):
+                raise TypeError(f"{self._names[who]} must yield steps, such as Load(key); it yielded {step!r}")
+            return Point(who, before, reply, step, value, error, {})
         finally:
             bury(steps)
 

@@ -7,6 +7,7 @@ the store's is. Only where several must be under way at once do the colours diff
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import threading
 from collections.abc import Callable, Sequence
@@ -103,7 +104,8 @@ class OnLoop(Hands):
     @override
     def verb(self, store: Any, name: str, args: Sequence[Any], options: dict[str, Any]) -> Any:
         fn = getattr(store, _ASYNC_NAMES.get(name, name))
-        return self._runner.run(_awaited(lambda: fn(*args, **options)))
+        # In this context, and not in that of the runner's first call: the deadline around holds for the verb.
+        return self._runner.run(_awaited(lambda: fn(*args, **options)), context=contextvars.copy_context())
 
     @override
     def race(self, jobs: Sequence[Job]) -> list[Any]:

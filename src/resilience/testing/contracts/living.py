@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, get_args, get_type_hints
 
 from resilience._core.description import Description, Fault
-from resilience._core.records import ABSENT
+from resilience._core.records import ABSENT, Beat
 from resilience._core.steps import Pause, Remove, Steps, Swap, Wait
-from resilience.errors import StoreError
+from resilience._io.ambient import scoped
+from resilience.errors import DeadlineExceededError, StoreError
 from resilience.testing.contracts.bench import Bench, Handle, clause
 
 
@@ -84,6 +85,29 @@ def wait_is_woken_by_a_change(bench: Bench) -> None:
         bench.expect(failed, None, f"what came of {step}")
         bench.require(isinstance(passed, float), f"wait must return, and not raise {passed!r}")
         bench.require(passed < _SOON, f"wait must end soon after {step}, not after {passed:g} s")
+
+
+@clause()
+def a_verb_is_not_begun_past_the_deadline(bench: Bench) -> None:
+    """Where the deadline around has passed, every verb raises `DeadlineExceededError`, and nothing is written."""
+    store: Handle = bench.store
+    there, lease = store.put("key"), store.put("lease", ttl=bench.long)
+    for call in (
+        lambda: store.load("key"),
+        lambda: store.load_many(["key"]),
+        lambda: store.put("key"),
+        lambda: store.put("new"),
+        lambda: store.extend(Beat("lease", lease.revision, bench.long)),
+        lambda: store.remove("key"),
+        store.scan,
+        lambda: store.wait("key", there.revision, 0.05),
+        store.ping,
+    ):
+        with scoped(bench.watch.monotonic()):
+            bench.refused(DeadlineExceededError, "a verb past the deadline", call)
+    bench.expect(store.load("new"), None, "a record that was written past the deadline")
+    bench.shows(store, "key", "past the deadline", revision=there.revision)
+    bench.shows(store, "lease", "past the deadline", revision=lease.revision, beats=0)
 
 
 @clause()

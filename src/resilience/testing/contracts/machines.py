@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
@@ -233,7 +233,9 @@ def run_machine(machine: type[DataMachine | LeaseMachine], subject: Subject) -> 
     reached = Counter[str]()
     bound: Any = type(machine.__name__, (machine,), {"subject": subject, "reached": reached})
     never: list[str] = []
-    for _ in range(_BATCHES):
+    for batch in range(_BATCHES):
+        if settings.default is not None and settings.default.derandomize:
+            seed(batch)(bound)  # where nothing is left to chance, every batch would be the same programs
         run_state_machine_as_test(bound, settings=_settings(subject))
         never = [goal for goal in machine.goals if not reached[goal]]
         if not never:
