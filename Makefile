@@ -26,9 +26,19 @@ demo: $(VENV)/.demo ## the main job: a bad server, and a client that gets throug
 	@$(BIN)/python examples/demo.py
 	@$(BIN)/python examples/many_writers.py
 
+# What waits for servers, disks and other processes, and what computes: side by side they take little longer than one of them.
+WAITING := tests/stores tests/processes tests/testing tests/core/test_turns.py tests/core/test_updating.py
+PYTEST = $(RUN) $(BIN)/python -m coverage run -m pytest -q
+
 test: $(VENV)/.test ## the tests; 100 % branch coverage is required where the servers are
 	@rm -f .coverage .coverage.*
-	@$(RUN) $(BIN)/python -m coverage run -m pytest -q --ignore=tests/idempotency $(ARGS)
+ifdef ARGS
+	@$(PYTEST) --ignore=tests/idempotency $(ARGS)
+else
+	@$(PYTEST) -p no:cacheprovider $(WAITING) > test-waiting.log 2>&1 & waiting=$$!; \
+	$(PYTEST) --ignore=tests/idempotency $(addprefix --ignore=,$(WAITING)); first=$$?; \
+	wait $$waiting; second=$$?; cat test-waiting.log; test $$first -eq 0 -a $$second -eq 0
+endif
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report $(if $(RESILIENCE_REQUIRE_SERVERS),,--fail-under=0)
 

@@ -137,7 +137,8 @@ class Store(Protocol):
     Safe for threads. `resilience.stores` has those that come with the library; `resilience.testing.StoreContract` says
     whether another one keeps these promises.
 
-    Every verb may raise `StoreUnavailableError` (certainly not applied); those that write, `OutcomeUnknownError`
+    No verb is begun past the deadline around it (`DeadlineExceededError`), nor when a stop has ended the work. Every verb
+    may raise `StoreUnavailableError` (certainly not applied); those that write, `OutcomeUnknownError`
     (perhaps applied).
     """
 

@@ -259,6 +259,16 @@ class TestDirectories:
         make_dirs(disk, str(tmp_path))
         assert disk.calls == ["make_dir", "sync_dir"]
 
+    def test_one_that_is_there_need_not_be_synced_by_those_who_may_not(self, tmp_path: Path) -> None:
+        disk = FailingDisk([0], errno.EACCES, only=["sync_dir"])
+        make_dirs(disk, str(tmp_path))
+        assert disk.failed
+
+    @pytest.mark.parametrize(("name", "code"), [("", errno.EIO), ("new", errno.EACCES)])
+    def test_any_other_error_of_syncing_it_is_told(self, tmp_path: Path, name: str, code: int) -> None:
+        with pytest.raises(OSError, match=os.strerror(code)):
+            make_dirs(FailingDisk([0], code, only=["sync_dir"]), str(tmp_path / name))
+
     def test_somebody_else_may_be_faster(self, tmp_path: Path) -> None:
         class Raced(OsDisk):
             def make_dir(self, path: str) -> None:

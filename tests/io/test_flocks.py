@@ -23,7 +23,7 @@ from resilience import deadline
 from resilience._io.ambient import stopping
 from resilience._io.disk import OsDisk
 from resilience._io.flocks import _Locks, locked, make_lock, take
-from resilience.errors import StoreError, StoreUnavailableError
+from resilience.errors import DeadlineExceededError, StoreError, StoreUnavailableError
 from resilience.testing import virtual_time
 
 
@@ -207,7 +207,7 @@ class TestWaiting:
 
     def test_no_longer_than_the_work_around_may_take(self, path: str) -> None:
         with virtual_time() as clock, locked(OsDisk(), path, shared=False):
-            with pytest.raises(StoreUnavailableError, match=r"locked for 0\.5 s"), deadline(0.5):
+            with pytest.raises(DeadlineExceededError, match=r"deadline of 0\.5 s"), deadline(0.5):
                 locked(OsDisk(), path, shared=True).__enter__()
         assert clock.monotonic() == pytest.approx(0.5)
 

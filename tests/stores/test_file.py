@@ -25,14 +25,15 @@ from tests.io.failing_disk import FailingDisk, descriptors, strays
 from tests.stores.befalling import revisions_go_on
 from tests.stores.test_recordfiles import BAD_KEYS
 
-from resilience import OptimisticLock
+from resilience import OptimisticLock, deadline
 from resilience._core.description import Fault
 from resilience._core.steps import Verb
 from resilience._io.disk import FULL, OsDisk
-from resilience._io.flocks import take
+from resilience._io.flocks import locked, take
 from resilience.errors import (
     ConfigError,
     CorruptStateError,
+    DeadlineExceededError,
     OutcomeUnknownError,
     ResilienceError,
     StorageFullError,
@@ -365,7 +366,6 @@ class TestDamage:
             lambda: store.load_many(["other", "k"]),
             lambda: store.compare_and_set("k", b"new", expected=ANY),
             lambda: store.compare_and_set("other", b"new", expected=ANY, guard=Guard("k", VACANT)),
-            lambda: store.extend([Beat("k", 1, 1)]),
             lambda: store.remove("k", expected=ANY),
             store.scan,
         ):
@@ -378,6 +378,13 @@ class TestDamage:
         assert store.remove("other", expected=ANY)
         path.unlink()
         assert value_of(store, "k") is None
+
+    def test_a_lease_that_is_damaged_is_lost_and_costs_the_others_nothing(self, store: FileStore, folder: Path) -> None:
+        beats = [Beat(key, store.compare_and_set(key, b"", expected=ABSENT, ttl=20).revision, 30) for key in "abc"]
+        record_of(folder, "b").write_bytes(b"rot")
+        assert store.extend(beats) == {"b"}
+        assert [store.scan(key)[0][1].beats for key in "ac"] == [1, 1]
+        assert record_of(folder, "b").read_bytes() == b"rot"
 
     def test_a_record_under_another_ones_name(self, store: FileStore, folder: Path) -> None:
         store.compare_and_set("k", b"value", expected=ABSENT)
@@ -446,6 +453,7 @@ class TestErrors:
         "remove below the floor": lambda store: store.remove("low", expected=ANY),
         "remove a lease": lambda store: store.remove("lease", expected=ANY),
         "extend": lambda store: store.extend([Beat("lease", store.scan("lease")[0][1].revision, 30)]),
+        "extend several": lambda store: store.extend([Beat(key, it.revision, 30) for key, it in store.scan()]),
         "extend again": lambda store: store.extend([Beat("beaten", store.scan("beaten")[0][1].revision, 30)]),
         "load": lambda store: store.load("k"),
         "scan": lambda store: store.scan(),
@@ -510,6 +518,14 @@ class TestErrors:
             if not failed:
                 break
         assert failures >= 3
+
+    def test_several_renewals_of_which_one_could_not_be_written(self, folder: Path) -> None:
+        disk = FailingDisk([1], only=["write"])
+        store = FileStore(folder)
+        beats = [Beat(key, store.compare_and_set(key, b"", expected=ABSENT, ttl=20).revision, 30) for key in "abc"]
+        with pytest.raises(OutcomeUnknownError, match=r"k-b\.beats: renewed, or not"):
+            FileStore(folder, disk=disk).extend(beats)
+        assert [it.beats for _, it in store.scan()] == [1, 0, 0]
 
     def test_room_can_be_made_on_a_full_disk(self, folder: Path) -> None:
         disk = FailingDisk([], errno.ENOSPC, only=["create", "write"])
@@ -599,6 +615,18 @@ class TestPlaces:
         assert answer.startswith("StoreError")
         assert "Permission denied" in answer
 
+    def test_one_in_a_folder_that_may_only_be_passed_through(self, public: Path) -> None:
+        """As people's homes often are, for services."""
+        folder = public / "home/store"
+        folder.mkdir(parents=True)
+        if os.geteuid() == 0:
+            os.chown(folder, 65534, 65534)
+        folder.parent.chmod(0o311)
+        try:
+            assert answer_of(lambda: FileStore(folder).extend([])) == "frozenset()"
+        finally:
+            folder.parent.chmod(0o700)
+
     def test_a_folder_removed_under_a_store_is_made_again(self, store: FileStore, folder: Path) -> None:
         before = store.describe().incarnation
         written = store.compare_and_set("k", b"v", expected=ABSENT)
@@ -628,6 +656,17 @@ class TestPlaces:
 
 
 class TestTime:
+    def test_work_that_is_over_begins_nothing_and_waits_for_nobody(self, store: FileStore, folder: Path) -> None:
+        before = names_in(folder)
+        with virtual_time() as clock, locked(OsDisk(), str(folder / "lock"), shared=False):
+            with pytest.raises(DeadlineExceededError), deadline(0.1):
+                store.compare_and_set("k", b"late", expected=ABSENT)
+            assert clock.monotonic() == pytest.approx(0.1)
+        with virtual_time() as clock, pytest.raises(DeadlineExceededError), deadline(0.1):
+            clock.advance(0.1)
+            store.compare_and_set("k", b"late", expected=ABSENT)
+        assert names_in(folder) == before
+
     def test_within_one_boot_the_wall_clock_may_be_set_as_one_likes(self, folder: Path) -> None:
         clock = VirtualClock()
         store = FileStore(folder, clock=clock)

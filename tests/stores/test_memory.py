@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
+from types import CodeType, FrameType
 
 import pytest
 from tests.stores.befalling import revisions_go_on
 
 from resilience import deadline
 from resilience._core.description import Fault
+from resilience._core.records import Record
 from resilience._io.ambient import stopping
 from resilience.errors import ConfigError, DeadlineExceededError, StoreError
 from resilience.stores import ABSENT, ANY, MemoryStore
+from resilience.stores.memory import _Shelf
 from resilience.testing import VirtualClock, virtual_time
 from resilience.typing import Store
 
@@ -101,11 +105,13 @@ def test_two_may_wait_for_one_key() -> None:
 def test_a_wait_ends_at_the_deadline_and_on_a_stop() -> None:
     class Stop:
         at = 1e12
+        ended: Exception | None = None
 
         def error(self) -> Exception | None:
-            return LookupError("stopped")
+            return self.ended
 
         def watch(self, wake: Callable[[], object]) -> Callable[[], None]:
+            self.ended = LookupError("stopped")
             wake()
             return lambda: None
 
@@ -117,6 +123,55 @@ def test_a_wait_ends_at_the_deadline_and_on_a_stop() -> None:
         with pytest.raises(LookupError), stopping(Stop()):
             store.wait("k", after=0, timeout=30)
         assert clock.monotonic() == 1.0
+
+
+@pytest.mark.parametrize("verb", ["put", "drop"])
+def test_an_interrupt_tears_nothing_wherever_it_comes(verb: str) -> None:
+    """At every instruction of a change: afterwards a scan shows what `get` shows, and goes on after the next change."""
+
+    class Interrupt:
+        def __init__(self, code: CodeType, left: int) -> None:
+            self.code, self.left = code, left
+
+        def __call__(self, frame: FrameType, event: str, arg: object) -> Interrupt | None:
+            if frame.f_code is not self.code:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                self.left -= 1
+                if self.left < 0:
+                    raise KeyboardInterrupt
+            return self
+
+    def consistent(shelf: _Shelf) -> bool:
+        return list(shelf.under("", "")) == [(key, there) for key in "abc" if (there := shelf.get(key))]
+
+    record = Record(b"", 7, 0, None, 0.0, 0.0, "boot", None)
+    change = {"put": _Shelf.put, "drop": _Shelf.drop}[verb]
+    never = 1000
+    for count in [never, *range(never)]:  # never at first: 3.12 tells of instructions only from the second time on
+        shelf = _Shelf()
+        for key in "ac" if verb == "put" else "abc":
+            shelf.put(key, record)
+        assert consistent(shelf)
+        before = sys.gettrace()
+        try:
+            sys.settrace(Interrupt(change.__code__, count))
+            change(shelf, "b", record)
+        except KeyboardInterrupt:
+            pass
+        else:
+            if count != never:
+                break
+        finally:
+            sys.settrace(before)
+        assert consistent(shelf)
+        assert shelf.get("b") or shelf.floor() == (7 if verb == "drop" else 0)
+        shelf.put("b", record)
+        assert consistent(shelf)
+        shelf.drop("b", record)
+        assert consistent(shelf)
+    assert count > 10
 
 
 def test_its_values_have_a_limit_that_can_be_set() -> None:

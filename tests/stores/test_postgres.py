@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import inspect
 import itertools
+import os
 import subprocess
 import sys
 import threading
@@ -843,33 +845,50 @@ def _dsn_of(store: PostgresStore) -> str:
     return f"postgresql://{params['user']}@{params['host']}:{params['port']}/{params['dbname']}"
 
 
-def test_a_database_with_one_snapshot_for_a_transaction_refuses_rather_than_judge_by_it(
+ISOLATED = "?options=-c%20default_transaction_isolation%3D"
+
+
+def test_a_database_with_one_snapshot_for_a_transaction_does_not_judge_by_it(
     opened: Callable[..., PostgresStore], server: Postgres
 ) -> None:
     store = opened()
     lease = store.compare_and_set("lease", b"", expected=ABSENT, ttl=60)
-    options = "?options=-c%20default_transaction_isolation%3Drepeatable%5C%20read"
-    strict = opened(dsn=server.dsn + options)
+    strict = opened(dsn=f"{server.dsn}{ISOLATED}repeatable%5C%20read")
     with psycopg.connect(server.dsn) as taking_over:
         taking_over.execute(f"UPDATE {schema_of(store)}.records SET revision = revision + 1")
         timer = threading.Timer(0.2, taking_over.commit)
         timer.start()
-        with pytest.raises(StoreUnavailableError, match="could not serialize"):
+        with pytest.raises(GuardRefusedError):
             strict.compare_and_set("result", b"", expected=ANY, guard=Guard("lease", lease.revision))
         timer.join()
+    assert store.load("result") is None
+
+
+@pytest.mark.parametrize("isolation", ["repeatable%5C%20read", "serializable"])
+def test_where_transactions_are_isolated_more_strictly_contended_updates_get_through(
+    hand: Hand, server: Postgres, isolation: str
+) -> None:
+    async def scenario() -> None:
+        store = await hand.open(dsn=f"{server.dsn}{ISOLATED}{isolation}")
+        writes = [lambda: store.compare_and_set("k", b"", expected=ANY)] * 10
+        revisions = [seen.revision for _ in range(10) for seen in await hand.gather(*writes)]
+        assert len(set(revisions)) == 100
+        await hand.close(store)
+
+    hand.run(scenario)
 
 
 def test_a_child_process_leaves_its_parents_connections_alone(
     opened: Callable[..., PostgresStore], admin: psycopg.Connection[Any]
 ) -> None:
     script = """
-import os, sys
+import os, sys, time
 from resilience.stores import ANY
 from resilience.stores.postgres import PostgresStore
 store = PostgresStore(sys.argv[1], schema=sys.argv[2])
 store.compare_and_set("k", b"parent", expected=ANY)
 store.wait("k", after=5, timeout=5)
-line = store._idle._lines[0]
+line, heard = store._idle._lines[0], store._hearing.line
 child = os.fork()
 if child == 0:
     store.compare_and_set("k", b"child", expected=ANY)
@@ -878,6 +897,8 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0
 assert store.load("k").value == b"child"
 assert store._idle._lines == [line]
+time.sleep(0.05)
+assert store._hearing.line is heard
 unused = PostgresStore(sys.argv[1], schema=sys.argv[2])
 unused.load("k")
 child = os.fork()
@@ -909,6 +930,76 @@ def test_in_another_process_it_starts_anew(hand: Hand) -> None:
         await hand.close(store)
 
     hand.run(scenario)
+
+
+def test_of_two_threads_in_another_process_neither_takes_its_parents_connection(
+    opened: Callable[..., PostgresStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also not the one that comes while the other is about to start anew."""
+    store = opened()
+    store.ping()
+    inherited = store._idle
+    taken: list[str] = []
+
+    class Watched(list[Any]):
+        def pop(self, *_: Any) -> Any:
+            taken.append("the parent's")
+            raise IndexError
+
+    lines, inherited._lines = inherited._lines, Watched()
+    make, second = wire.Idle, threading.Thread(target=store.ping)
+
+    def meanwhile() -> wire.Idle:
+        monkeypatch.setattr(wire, "Idle", make)
+        second.start()
+        second.join()
+        return make()
+
+    monkeypatch.setattr(wire, "Idle", meanwhile)
+    store._pid += 1
+    store.ping()
+    assert taken == []
+    assert not second.is_alive()
+    for line in lines:
+        line.finish()
+
+
+def test_a_child_process_that_drops_its_parents_store_does_not_hang_up_for_it(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing, line = Hearing(), hosts.connect(hosts.targets(server.dsn), 5)
+    hearing.begin(line)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)
+        del hearing
+    assert not wire.is_ready(wire.reading(line), 0.05)
+    line.finish()
+
+
+def test_a_store_that_is_dropped_without_being_closed_leaves_nothing_behind(
+    hand: Hand, admin: psycopg.Connection[Any]
+) -> None:
+    listening = "SELECT count(*) FROM pg_stat_activity WHERE query = %s"
+
+    def count() -> Any:
+        return admin.execute(listening, [f'LISTEN "resilience.{hand.schema}"']).fetchone()
+
+    async def scenario() -> None:
+        before = set(threading.enumerate())
+        store = await hand.open()
+        await done(store.wait("k", after=ABSENT, timeout=0.01))
+        assert count() == (1,)
+        del store
+        gc.collect()
+        end = time.monotonic() + 5
+        while count() != (0,) or {one.name for one in set(threading.enumerate()) - before} & {HINTS}:
+            assert time.monotonic() < end
+            await hand.sleep(0.01)
+
+    hand.run(scenario)
+
+
+HINTS = "resilience PostgreSQL hints"
 
 
 def test_whoever_finds_all_connections_in_use_waits_for_one(hand: Hand, server: Postgres) -> None:
@@ -992,7 +1083,7 @@ def test_a_task_that_is_cancelled_gives_up_its_connection_at_once(server: Postgr
             ended = await asyncio.gather(*tasks, return_exceptions=True)
             assert time.monotonic() - began < 0.5
         assert {type(end) for end in ended} == {asyncio.CancelledError}
-        assert store._turns.out == 0
+        assert store._lending.out == 0
         assert used.status != 0
         assert (await store.load("k")) is not None
 
@@ -1001,15 +1092,15 @@ def test_a_task_that_is_cancelled_gives_up_its_connection_at_once(server: Postgr
 
 def test_a_task_that_is_cancelled_as_its_turn_comes_passes_it_on(server: Postgres) -> None:
     async def scenario(store: AsyncPostgresStore) -> None:
-        store._turns.out = 10
+        store._lending.out = 10
         waiting = [asyncio.create_task(store.load("k")) for _ in range(2)]
         await asyncio.sleep(0)
-        store._turns.give()
+        store._lending.give()
         waiting[0].cancel()
         assert await waiting[1] is None
         with pytest.raises(asyncio.CancelledError):
             await waiting[0]
-        assert store._turns.out == 9
+        assert store._lending.out == 9
 
     run_async(server.dsn, scenario)
 
@@ -1038,7 +1129,7 @@ def test_a_connection_that_nobody_waits_for_any_more_is_closed(
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert store._turns.out == 0
+            assert store._lending.out == 0
             go_on.set()
 
     asyncio.run(main())
@@ -1066,19 +1157,25 @@ def test_it_says_that_it_needs_asyncio(server: Postgres) -> None:
         trio.run(elsewhere)
 
 
-def test_it_says_that_it_cannot_run_on_an_event_loop_that_waits_for_no_socket(
-    server: Postgres, monkeypatch: pytest.MonkeyPatch
+def test_on_an_event_loop_that_waits_for_no_socket_it_says_so_before_anything_is_sent(
+    opened: Callable[..., PostgresStore], server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def scenario(store: AsyncPostgresStore) -> None:
-        def add_reader(*_: Any) -> None:
-            raise NotImplementedError
+    store = opened()
 
-        with monkeypatch.context() as patch:
-            patch.setattr(asyncio.get_running_loop(), "add_reader", add_reader)
-            with pytest.raises(StoreError, match="cannot wait for a socket"):
-                await store.load("k")
+    def add_reader(*_: Any) -> None:
+        raise NotImplementedError
 
-    run_async(server.dsn, scenario)
+    async def main() -> None:
+        async with AsyncPostgresStore(server.dsn, schema=schema_of(store)) as other:
+            with monkeypatch.context() as patch:
+                patch.setattr(asyncio.get_running_loop(), "add_reader", add_reader)
+                with pytest.raises(StoreError, match="cannot wait for a socket"):
+                    await other.compare_and_set("k", b"", expected=ANY)
+            # What is sent goes its way, also without anybody who waits for an answer.
+            await asyncio.sleep(0.1)
+            assert await other.load("k") is None
+
+    asyncio.run(main())
 
 
 def test_its_blocking_store_is_closed_with_it(server: Postgres) -> None:

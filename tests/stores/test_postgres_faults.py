@@ -278,6 +278,26 @@ def test_a_name_that_takes_too_long_to_resolve_does_not_hold_a_task(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("resolver", ["is quick", "takes too long"])
+def test_a_name_whose_addresses_never_answer_is_given_up_in_time(
+    monkeypatch: pytest.MonkeyPatch, resolver: str
+) -> None:
+    """All its addresses share the time of one attempt; of a slow resolver it is said what was too slow."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", 0)) for n in range(1, 5)]
+
+    def resolve(*_: Any, **__: Any) -> Any:
+        time.sleep(0.0 if resolver == "is quick" else 0.4)
+        return found
+
+    with socket.create_server(("0.0.0.0", 0)) as silent:
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        words = r"no answer within 0\." if resolver == "is quick" else r"'silent' was not resolved within 0\.3 s"
+        began = time.monotonic()
+        with pytest.raises(TimeoutError, match=words):
+            hosts.connect(hosts.targets(f"host=silent port={silent.getsockname()[1]} sslmode=disable"), 0.3)
+        assert time.monotonic() - began < 0.6
+
+
 # -- who is let in ---------------------------------------------------------------------------------------------------
 
 
@@ -506,7 +526,9 @@ def test_hanging_up_on_a_connection_that_has_ended_is_of_no_effect(server: Postg
         time.sleep(0.1)
     with pytest.raises(psycopg.OperationalError):
         wire.hear_on(line)
+    wire.hang_up(line)
     line.finish()
+    wire.hang_up(line)
 
 
 def test_where_there_is_no_poll_it_waits_by_a_selector() -> None:

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import importlib.util
 import os
+import socket
 import sys
 import threading
 import time
@@ -317,7 +318,7 @@ def test_a_value_of_a_mebibyte_comes_back_whole(server: RedisServer, colour: Col
 
 _KEY = st.sampled_from(["a", "b\0é", "😀"])
 _TTL = st.sampled_from([None, 0.25, 1.0, 2.5])
-_EXPECTED = st.sampled_from(["absent", "vacant", "any", "now", "old", "seen", "seen before a beat"])
+_EXPECTED = st.sampled_from(["absent", "vacant", "any", "now", "old", "seen", "seen with another beat"])
 _GUARD = st.none() | st.tuples(_KEY, st.sampled_from(["vacant", "now", "old"]))
 _STEP = st.one_of(
     st.tuples(st.just("swap"), _KEY, st.binary(max_size=3), _EXPECTED, _TTL, _GUARD, st.sampled_from([None, "me"])),
@@ -343,7 +344,7 @@ def _verb(step: tuple[Any, ...], reference: MemoryStore) -> tuple[str, tuple[Any
             "now": number,
             "old": number - 1,
             "seen": Seen(number, beats),
-            "seen before a beat": Seen(number, beats - 1),
+            "seen with another beat": Seen(number, beats + 1),
         }[which]
 
     def guard(asked: tuple[str, str] | None) -> Guard | None:
@@ -371,7 +372,7 @@ def _verb(step: tuple[Any, ...], reference: MemoryStore) -> tuple[str, tuple[Any
     steps=[
         ("swap", "a", b"1", "absent", 1.0, None, "me"),
         ("extend", [("a", "now", 0.25), ("a", "now", 2.5), ("😀", "now", 1.0)]),
-        ("swap", "a", b"2", "seen before a beat", None, None, None),
+        ("swap", "a", b"2", "seen with another beat", None, None, None),
         ("advance", 2.5),
         ("extend", [("a", "now", 1.0)]),
         ("swap", "b\0é", b"", "vacant", None, ("a", "vacant"), None),
@@ -817,6 +818,43 @@ def test_what_no_store_has_written_is_left_as_it_is(
     colour.run(scenario)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda admin, key: admin.hset(key, "revision", "many"),
+        lambda admin, key: (admin.delete(key), admin.set(key, "something else")),
+    ],
+    ids=["revision", "type"],
+)
+def test_a_damaged_lease_is_lost_and_costs_no_other_its_renewal(
+    server: RedisServer, admin: Any, colour: Colour, damage: Any
+) -> None:
+    async def scenario() -> None:
+        async with colour.store(server.url, namespace="damaged") as store:
+            tokens = {key: (await store.compare_and_set(key, b"", expected=ABSENT, ttl=30)).revision for key in "abc"}
+            damage(admin, "{damaged}:record:b")
+            before = admin.dump("{damaged}:record:b")
+            assert await store.extend([Beat(key, token, 60) for key, token in tokens.items()]) == {"b"}
+            renewed = await store.load_many(["a", "c"])
+            assert [(seen.beats, seen.ttl) for seen in renewed.values()] == [(1, 60.0), (1, 60.0)]
+            assert admin.dump("{damaged}:record:b") == before
+
+    colour.run(scenario)
+
+
+def test_a_removal_that_cannot_raise_the_floor_removes_nothing(server: RedisServer, admin: Any, colour: Colour) -> None:
+    async def scenario() -> None:
+        async with colour.store(server.url, namespace="floor") as store:
+            there = await store.compare_and_set("key", b"1", expected=ABSENT)
+            admin.hset("{floor}:store", "floor", "something else")
+            with pytest.raises(StoreError):
+                await store.remove("key", expected=ANY)
+            assert await store.load("key") == there
+            assert [key for key, _ in await store.scan()] == ["key"]
+
+    colour.run(scenario)
+
+
 def test_a_store_of_another_version_is_neither_read_nor_written(
     server: RedisServer, admin: Any, colour: Colour
 ) -> None:
@@ -1141,17 +1179,6 @@ def test_a_store_whose_event_loop_is_gone_can_be_closed(server: RedisServer) -> 
     gc.collect()
 
 
-def test_what_a_process_inherited_is_left_alone(server: RedisServer, admin: Any) -> None:
-    with RedisStore(server.url) as store:
-        store.ping()
-        inherited = store._links._idle
-        store._links._pid -= 1  # as it is in a child
-        store.ping()
-        assert [link.fresh() for link in inherited] == [True]
-        assert store._links._idle
-        assert not {*store._links._idle} & {*inherited}
-
-
 def test_ten_threads_lose_no_update(server: RedisServer) -> None:
     with RedisStore(server.url, namespace=uuid.uuid4().hex) as store:
         count = OptimisticLock(store, "count", default=lambda: 0)
@@ -1190,3 +1217,97 @@ def test_a_forked_child_has_connections_of_its_own(server: RedisServer, admin: A
         assert there is not None
         assert there.value == b"child"
         assert {each["id"] for each in admin.client_list()} <= mine, "the parent still has its own connection"
+
+
+def forked(work: Any) -> None:
+    """Have a forked child do it, without an error."""
+    child = os.fork()
+    if child == 0:
+        ended = 1
+        try:
+            work()
+            ended = 0
+        finally:
+            os._exit(ended)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.capability("fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize(("does", "hears"), [("uses", True), ("closes", True), ("closes", False), ("drops", False)])
+def test_whatever_a_forked_child_does_with_an_async_store_its_parent_goes_on(
+    server: RedisServer, does: str, hears: bool
+) -> None:
+    namespace = uuid.uuid4().hex
+    stores: list[AsyncRedisStore] = []
+
+    async def in_child() -> None:
+        if does == "uses":
+            there = await stores[0].load("key")
+            assert there is not None
+            assert there.value == b"1"
+        elif does == "closes":
+            await stores[0].aclose()
+        stores.clear()
+        gc.collect()
+
+    async def in_parent(other: RedisStore) -> None:
+        there = await stores[0].compare_and_set("key", b"1", expected=ABSENT)
+        hearing = asyncio.create_task(stores[0].wait("key", after=there.revision, timeout=10)) if hears else None
+        while bool(stores[0]._links._listening) is not hears or not stores[0]._links._idle:
+            await asyncio.sleep(0.01)
+        forked(lambda: asyncio.run(in_child()))
+        began = time.monotonic()
+        assert await stores[0].load("key") == there
+        other.compare_and_set("key", b"2", expected=ANY)
+        if hearing is not None:
+            await hearing
+        assert time.monotonic() - began < 1
+        await stores[0].aclose()
+
+    with RedisStore(server.url, namespace=namespace) as other:
+        stores.append(AsyncRedisStore(server.url, namespace=namespace, timeout=2))
+        asyncio.run(in_parent(other))
+
+
+@pytest.mark.capability("fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_no_thread_of_a_forked_child_finds_a_connection_of_its_parents(server: RedisServer) -> None:
+    with RedisStore(server.url) as store, store._links.listening(b"channel"):
+        store.ping()
+
+        def look() -> None:
+            assert not store._links._idle
+            assert not store._links._listening
+
+        forked(look)
+        assert store._links._idle
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_what_a_process_inherited_is_disowned(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks: list[Any] = []
+    monkeypatch.setattr(os, "register_at_fork", lambda *, after_in_child: hooks.append(after_in_child))
+
+    async def scenario() -> None:
+        store = AsyncRedisStore(server.url)
+        await store.ping()
+        [link] = store._links._idle
+        number = link._transport.get_extra_info("socket").fileno()
+        for hook in hooks:
+            hook()
+        with pytest.raises(OSError, match="not connected"), socket.socket(fileno=os.dup(number)) as nothing:
+            nothing.getpeername()
+        await store.ping()
+        assert link not in store._links._idle
+        del link
+        gc.collect()  # closes it
+        await store.aclose()
+
+    asyncio.run(scenario())
+    gc.collect()
+    for hook in hooks:
+        hook()  # of a store that is gone

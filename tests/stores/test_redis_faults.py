@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
@@ -117,6 +118,69 @@ def test_a_server_killed_between_two_verbs_was_asked_nothing(tmp_path: Any, colo
 
     with redis_server(tmp_path) as server:
         colour.run(lambda: scenario(server))
+
+
+@pytest.fixture
+def black_hole() -> Iterator[int]:
+    """A port that answers nobody who wants to connect: its queue is full, and nobody accepts."""
+    with contextlib.ExitStack() as held:
+        listener = held.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port: int = listener.getsockname()[1]
+        for _ in range(4):
+            peer = held.enter_context(socket.socket())
+            peer.setblocking(False)
+            peer.connect_ex(("127.0.0.1", port))
+        yield port
+
+
+def resolves_to(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
+    """Have each host resolve to these."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port)) for port in ports]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_a_host_whose_addresses_all_swallow_ends_no_verb_late(
+    monkeypatch: pytest.MonkeyPatch, colour: Colour, black_hole: int, scheme: str
+) -> None:
+    async def scenario() -> None:
+        async with colour.store(f"{scheme}://many.example", timeout=LIMIT) as store:
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailableError, match="cannot be reached"):
+                await store.load("key")
+            assert LIMIT - 0.01 < time.monotonic() - began < LIMIT + SLACK
+
+    resolves_to(monkeypatch, *[black_hole] * 4)
+    colour.run(scenario)
+
+
+def test_an_address_that_swallows_leaves_time_for_the_next(
+    monkeypatch: pytest.MonkeyPatch, server: RedisServer, black_hole: int
+) -> None:
+    resolves_to(monkeypatch, black_hole, black_hole, server.port)
+    with RedisStore("redis://many.example", timeout=LIMIT) as store:
+        began = time.monotonic()
+        assert store.load("key") is None
+        assert time.monotonic() - began < LIMIT + SLACK
+
+
+@pytest.mark.parametrize("first", ["nothing", "black hole"])
+def test_a_tls_server_that_says_nothing_ends_no_verb_late(
+    monkeypatch: pytest.MonkeyPatch, colour: Colour, black_hole: int, first: str
+) -> None:
+    async def scenario() -> None:
+        async with colour.store("rediss://many.example", timeout=LIMIT) as store:
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailableError, match="cannot be reached"):
+                await store.load("key")
+            assert LIMIT - 0.01 < time.monotonic() - began < LIMIT + SLACK
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        resolves_to(monkeypatch, *([black_hole] if first == "black hole" else []), port)
+        colour.run(scenario)
 
 
 # -- a server that hangs -------------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ from resilience.errors import (
 from resilience.stores import ABSENT, ANY, VACANT, Beat, Expected, Guard, MemoryStore, Seen, SQLiteStore
 from resilience.stores._sqlite_errors import BusyError, translated
 from resilience.stores._sqlite_links import Link, Links
+from resilience.stores._sqlite_log import Log
 from resilience.testing import VirtualClock, virtual_time
 from resilience.typing import Store
 
@@ -185,6 +186,29 @@ def test_what_has_no_ttl_is_on_the_disk_and_what_has_one_does_not_wait_for_it(st
     assert not waits()
 
 
+def test_a_lease_in_the_place_of_what_lasts_waits_for_the_disk(store: SQLiteStore) -> None:
+    """Or a power cut would bring back, for good, what was replaced."""
+    written: list[str] = []
+    link = store._links.take()
+    store._links.give(link)
+    store.compare_and_set("k", b"lasts", expected=ABSENT)
+    link.wait_for_disk(False)
+    lasting = store.load("k")
+    assert lasting is not None
+    link.raw.set_trace_callback(written.append)
+    lease = store.compare_and_set("k", b"lease", expected=lasting.revision, ttl=9)
+    assert link.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert [line for line in written if line in {"ROLLBACK", "COMMIT"} or "FULL" in line] == [
+        "ROLLBACK",
+        "PRAGMA synchronous = FULL",
+        "COMMIT",
+    ]
+    again = store.compare_and_set("k", b"again", expected=lease.revision, ttl=9)
+    assert link.execute("PRAGMA synchronous").fetchone() == (1,)
+    assert store.load("k") is not None
+    assert again.revision > lease.revision > lasting.revision
+
+
 def test_a_lease_taken_while_the_clock_is_behind_the_floor_has_a_new_token(path: Path) -> None:
     clock = VirtualClock()
     with SQLiteStore(path, clock=clock) as store:
@@ -220,6 +244,39 @@ def test_the_log_is_copied_into_the_database_before_it_grows_large(store: SQLite
             lease = other.compare_and_set("lease", bytes(1 << 20), expected=ABSENT, ttl=9)
             other.remove("lease", expected=lease.revision)
     assert Path(f"{path}-wal").stat().st_size < 24 << 20
+
+
+def test_the_log_stays_short_also_where_each_store_writes_little(store: SQLiteStore, path: Path) -> None:
+    """One that is idle keeps the log from being copied when the others close; what those write counts together."""
+    sizes: list[int] = []
+    for _ in range(16):
+        with SQLiteStore(path) as other:
+            for number in range(6):
+                other.compare_and_set(f"k{number}", os.urandom(1 << 19), expected=ANY, ttl=9)
+        sizes.append(Path(f"{path}-wal").stat().st_size)
+    assert max(sizes) < 21 << 20
+    assert sizes != sorted(sizes)  # it is cut, or it would be copied again and again
+    assert store.load("k5") is not None
+
+
+def test_a_log_that_a_reader_keeps_from_being_begun_anew_is_not_copied_at_every_look(path: Path) -> None:
+    log, size = Log(str(path)), 0
+
+    def grown(by: int) -> bool:
+        nonlocal size
+        size += by
+        with Path(f"{path}-wal").open("ab") as file:
+            file.truncate(size)
+        log.look()
+        return log.left <= 0
+
+    log.look()
+    assert log.left > 0
+    assert [grown(6 << 20) for _ in range(3)] == [False, False, True]
+    log.copied()
+    assert [grown(by << 20) for by in (0, 6, 2)] == [False, False, True]
+    log.copied()
+    assert [grown(by << 20) for by in (-26, 10, 5, 2)] == [False, False, False, True]
 
 
 # -- waiting -----------------------------------------------------------------------------------------------------------
@@ -605,6 +662,53 @@ def test_files_and_folders_are_their_owners_alone(tmp_path: Path) -> None:
         assert len(files) == 3
         assert {oct(file.stat().st_mode & 0o777) for file in files} == {"0o600"}
         assert {oct(folder.stat().st_mode & 0o777) for folder in (path.parent, path.parent.parent)} == {"0o700"}
+
+
+def test_a_new_database_and_its_folders_are_there_to_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "new" / "folder" / "store.db"
+    synced: list[tuple[int, bool]] = []
+    fsync = os.fsync
+
+    def recorded(file: int) -> None:
+        fsync(file)
+        synced.append((os.fstat(file).st_ino, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    with SQLiteStore(path):
+        folders = [tmp_path, path.parent.parent, path.parent]
+        assert synced == [*((folder.stat().st_ino, folder == path.parent) for folder in folders)]
+
+
+def test_a_file_that_is_swapped_while_it_is_opened_is_not_taken_for_the_one_at_the_path(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swapped: list[SQLiteStore] = []
+
+    class Swapped(Links):
+        """Whose file is another's when it is set up."""
+
+        def _set_up(self, raw: sqlite3.Connection) -> None:
+            super()._set_up(raw)
+            if not swapped:
+                old = path.parent / "old"
+                old.mkdir()
+                for file in list(path.parent.glob("store.db*")):
+                    file.rename(old / file.name)
+                monkeypatch.undo()
+                swapped.append(SQLiteStore(path))
+
+    monkeypatch.setattr("resilience.stores.sqlite.Links", Swapped)
+    with SQLiteStore(path) as store:
+        store.compare_and_set("k", b"", expected=ABSENT)
+        assert swapped[0].load("k") is not None
+    swapped[0].close()
+
+
+def test_what_is_synced_is_synced_through_the_drives_own_cache(store: SQLiteStore) -> None:
+    """Where it matters, on macOS; SQLite keeps the setting everywhere."""
+    link = store._links.take()
+    store._links.give(link)
+    assert link.execute("PRAGMA fullfsync").fetchone() == (1,)
 
 
 def test_where_the_file_system_has_no_links_sqlite_makes_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,13 +255,16 @@ def _write_all(disk: Disk, file: int, data: bytes, at: int) -> None:
 def make_dirs(disk: Disk, path: str) -> None:
     """Make a directory, and those above it that are not there; returns when they are there to stay.
 
-    Also where it is there already: whoever made it may not have come to sync it.
+    Also where it is there already: whoever made it may not have come to sync it. Where we may not, because the one above
+    is not ours to read (homes are often so), it was made by somebody who may.
     """
     above = os.path.dirname(path)
     try:
         disk.make_dir(path)
     except FileExistsError:
-        pass
+        with suppress(PermissionError):
+            disk.sync_dir(above)
+        return
     except FileNotFoundError:
         make_dirs(disk, above)
         with suppress(FileExistsError):

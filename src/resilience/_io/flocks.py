@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakSet
 
 from resilience._io import waiting, world
-from resilience._io.ambient import scope_now
 from resilience.errors import StoreError, StoreUnavailableError
 
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Held", "locked", "make_lock", "take"]
 
-#: Seconds that somebody waits for a lock, if nothing around it is shorter.
+#: Seconds that somebody waits for a lock, if nothing around ends the work before.
 PATIENCE = 5.0
 
 #: Seconds between two tries: a verb of a store holds its lock for two or three syncs. The next one is alone, so it looks often.
@@ -143,7 +142,9 @@ def locked(disk: Disk, path: str, *, shared: bool) -> Generator[None]:
     """Hold a lock, made by `make_lock`, for the length of the block.
 
     Raises:
-        StoreUnavailableError: Others held it for 5 s, or for as long as the work around may take.
+        StoreUnavailableError: Others held it for 5 s.
+        DeadlineExceededError: The deadline around came first.
+        Exception: A stop ended the work: its own error.
     """
     held = _at_once(disk, path, shared) or _in_turn(disk, path, shared)
     try:
@@ -165,8 +166,7 @@ def _at_once(disk: Disk, path: str, shared: bool) -> Held | None:
 
 def _in_turn(disk: Disk, path: str, shared: bool) -> Held:
     """Become the next one, then take the lock."""
-    seconds = scope_now().timeout(PATIENCE) or PATIENCE
-    end = world.current.monotonic() + seconds
+    end = world.current.monotonic() + PATIENCE
     gate = _waited_for(disk, path + _NEXT, False, end, _LATEST)
     if gate is not None:
         try:
@@ -175,19 +175,15 @@ def _in_turn(disk: Disk, path: str, shared: bool) -> Held:
             gate.release()
         if held is not None:
             return held
-    raise StoreUnavailableError(path, f"locked for {seconds:g} s by {_holders(path)}")
+    raise StoreUnavailableError(path, f"locked for {PATIENCE:g} s by {_holders(path)}")
 
 
 def _waited_for(disk: Disk, path: str, shared: bool, end: float, latest: float) -> Held | None:
     """One file's lock; None if the end comes first."""
-    scope, current = scope_now(), world.current
+    current = world.current
     delay = _SOONEST
     while (held := disk.lock(path, shared=shared)) is None and (left := end - current.monotonic()) > 0:
-        waiting.rest(min(left, delay * (0.5 + current.rng.random() / 2)), scope.stops)
-        for stop in scope.stops:
-            ended = stop.error()
-            if ended is not None:
-                raise ended
+        waiting.linger(min(left, delay * (0.5 + current.rng.random() / 2)))
         delay = min(latest, delay * 1.5)
     return held
 

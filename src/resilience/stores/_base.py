@@ -14,6 +14,7 @@ from resilience._core.description import Description
 from resilience._core.records import ABSENT, Beat, Expected, Guard, Versioned
 from resilience._core.steps import Extend, Load, LoadMany, Remove, Scan, Swap, Verb, Wait
 from resilience._io import waiting, world
+from resilience._io.ambient import UNBOUNDED, scope_now
 from resilience.errors import ConfigError, StoreError
 from resilience.typing import Seconds
 
@@ -44,6 +45,16 @@ class _Life:
     def _ready(self) -> None:
         if self._closed:
             raise StoreError(self._name, "it is closed")
+
+    def _begin(self) -> None:
+        """Raise where a verb must not begin: it is closed, or the work around is over.
+
+        For stores that answer at once; those that ask a server find it out with the timeout of each round trip.
+        """
+        self._ready()
+        scope = scope_now()
+        if scope is not UNBOUNDED:
+            scope.check()
 
     def _swap(
         self, key: str, value: bytes, expected: Expected, ttl: Seconds | None, guard: Guard | None, write_id: str | None

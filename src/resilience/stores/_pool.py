@@ -15,10 +15,11 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from resilience._io import world
 from resilience.errors import StoreError
 
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "weakly"]
 
 C = TypeVar("C")
 
@@ -59,9 +60,9 @@ class Pool(Generic[C]):
         self._changed = threading.Condition(self._lock)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
-                before=_weakly(self._before_fork),
-                after_in_parent=_weakly(self._after_fork),
-                after_in_child=_weakly(self._in_child),
+                before=weakly(self._before_fork),
+                after_in_parent=weakly(self._after_fork),
+                after_in_child=weakly(self._in_child),
             )
 
     def take(self, *, holding: bool = False) -> C:
@@ -136,7 +137,9 @@ class Pool(Generic[C]):
     def _before_fork(self) -> None:
         self._lock.acquire()
         self._forking = self._special = True
-        self._changed.wait_for(lambda: len(self._free) == self._open_count, self._patience)
+        end = world.current.monotonic() + self._patience
+        while len(self._free) < self._open_count and (left := end - world.current.monotonic()) > 0:
+            self._changed.wait(left)
         while self._free:
             self.discard(self._free.pop())
 
@@ -152,7 +155,7 @@ class Pool(Generic[C]):
         self._after_fork()
 
 
-def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+def weakly(method: Callable[[], None]) -> Callable[[], None]:
     """Call a method for as long as its object lives: what is registered for forks is registered for ever."""
     reference: weakref.WeakMethod[Any] = weakref.WeakMethod(method)
 

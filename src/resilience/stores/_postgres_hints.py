@@ -2,12 +2,17 @@
 
 A hint is to a wait what a stop is: something that may end it early, from any thread. So a hint has the shape of a
 `resilience.typing.Stop` that stops nothing, and is waited for together with those that do.
+
+Whoever attends the connection, a thread or an event loop, holds the store's hearing weakly: else a store that is dropped
+without being closed would live on for ever, for nothing. So its end is hung up on the connection, and is heard like any.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Self
 
@@ -16,7 +21,7 @@ from attrs import define, field
 from resilience.stores import _postgres_wire as wire
 
 
-__all__ = ["Hearing", "Hint"]
+__all__ = ["Hearing", "Hint", "attend", "hears", "part"]
 
 
 @define(eq=False)
@@ -76,6 +81,8 @@ class Hearing:
     lock: threading.Lock = field(factory=threading.Lock)
     _hints: set[Hint] = field(factory=set[Hint])
     _guard: threading.Lock = field(factory=threading.Lock)
+    #: Ends what would hang up on the connection when nobody has this object any more.
+    _unfollow: Callable[[], object] = bool
 
     def hint(self, key: str) -> Hint:
         """Somebody who is to be told of this key."""
@@ -91,15 +98,12 @@ class Hearing:
         with self._guard:
             self._hints.discard(hint)
 
-    def attend(self, line: wire.Line) -> None:
-        """Hear what comes until the connection ends: the work of a thread."""
-        need = wire.reading(line)
-        try:
-            while True:
-                wire.is_ready(need, None)
-                self.hear(line)
-        except wire.DriverError:
-            self.deafen(line)
+    def begin(self, line: wire.Line) -> None:
+        """This is the connection that listens, until it ends or nobody has this object any more."""
+        self.line = line
+        dropped = weakref.finalize(self, _hang_up, os.getpid(), line)
+        dropped.atexit = False
+        self._unfollow = dropped.detach
 
     def hear(self, line: wire.Line) -> None:
         """Tell those whom it concerns of what has come."""
@@ -113,6 +117,7 @@ class Hearing:
         with self.lock:
             line.finish()
             self.line = None
+            self._unfollow()
         with self._guard:
             told = list(self._hints)
         _tell(told)
@@ -122,6 +127,39 @@ class Hearing:
         with self.lock:
             if self.line is not None:
                 wire.hang_up(self.line)
+
+
+def attend(hearing: weakref.ref[Hearing], line: wire.Line) -> None:
+    """Hear what comes until the connection ends: the work of a thread."""
+    need = wire.reading(line)
+    while wire.is_ready(need, None) and hears(hearing, line):
+        pass
+    part(hearing, line)
+
+
+def hears(hearing: weakref.ref[Hearing], line: wire.Line) -> bool:
+    """Hear what has come; whether more may come."""
+    owner = hearing()
+    if owner is None:
+        return False
+    try:
+        owner.hear(line)
+    except wire.DriverError:
+        return False
+    return True
+
+
+def part(hearing: weakref.ref[Hearing], line: wire.Line) -> None:
+    """Give up the connection. Where nobody has the store any more, the last who has the connection closes it."""
+    owner = hearing()
+    if owner is not None:
+        owner.deafen(line)
+
+
+def _hang_up(pid: int, line: wire.Line) -> None:
+    """A store was dropped; not where a child process drops its parent's, whose socket it shares."""
+    if os.getpid() == pid:
+        wire.hang_up(line)
 
 
 def _tell(hints: Iterable[Hint]) -> None:

@@ -2,6 +2,9 @@
 
 libpq would find all that out by itself, but not in a given time: it resolves names holding the interpreter's lock, so
 that no thread and no event loop goes on meanwhile; and the first host that does not answer would be the last.
+
+What nobody can limit is a resolver that does not answer: a thread waits for it as long as it takes (a task does not, for
+it waits in a thread), and what came too late is not tried.
 """
 
 from __future__ import annotations
@@ -57,7 +60,10 @@ def connect(hosts: Sequence[wire.Params], seconds: float) -> wire.Line:
 def _by_name(params: wire.Params, seconds: float) -> wire.Line:
     end = world.current.monotonic() + seconds
     attempts = [functools.partial(_by_address, one) for one in _resolved(params)]
-    return _first(attempts, end - world.current.monotonic())
+    left = end - world.current.monotonic()
+    if left <= 0:
+        raise TimeoutError(f"host {params.get('host')!r} was not resolved within {max(seconds, 0.0):.3g} s")
+    return _first(attempts, left)
 
 
 def _by_address(params: wire.Params, seconds: float) -> wire.Line:

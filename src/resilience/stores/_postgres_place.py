@@ -42,6 +42,11 @@ _PASSING = frozenset(
 )
 #: The session ends, or nobody knows how the transaction did. Of class 08 poolers speak, when they lost the server.
 _DOUBTFUL = frozenset({"40003", "57P01", "57P02"})
+#: Undone for the sake of another transaction, which is done with by now: to be asked again. The first comes of a database
+#: that has one snapshot for a transaction, where nothing is judged by an old one.
+_OVERTAKEN = frozenset({"40001", "40P01"})
+#: How often.
+_AGAIN = 20
 #: No such schema, table or function.
 _MISSING = frozenset({"3F000", "42P01", "42883"})
 
@@ -122,8 +127,16 @@ class Place(NamedTuple):
         """The answer did not come."""
         return OutcomeUnknownError(self.name, what) if ask.writes else StoreUnavailableError(self.name, what)
 
-    def _asked(self, ask: Ask) -> Talk[Reply]:
+    def _replied(self, ask: Ask) -> Talk[Reply]:
         reply = yield ask
+        for _ in range(_AGAIN):
+            if reply.ended or reply.sqlstate not in _OVERTAKEN:
+                break
+            reply = yield ask
+        return reply
+
+    def _asked(self, ask: Ask) -> Talk[Reply]:
+        reply = yield from self._replied(ask)
         if reply.error is None:
             return reply
         if reply.sqlstate in _MISSING:
@@ -143,7 +156,7 @@ class Place(NamedTuple):
     def _version(self) -> Talk[int | None]:
         """Which version there is; None for none. Another than ours is not to be touched."""
         ask = Ask(_VERSION + _meta(self.schema))
-        reply = yield ask
+        reply = yield from self._replied(ask)
         if reply.sqlstate in _MISSING:
             return None
         if reply.error is not None:

@@ -2,7 +2,8 @@
 
 Each verb is one statement, ``SELECT schema.v1_verb(…)``, and each statement *inside* its function sees what is
 committed by then (READ COMMITTED): so a guard is judged on its row as it is after the wait for its lock, not on a
-snapshot from before. Rows are locked in the order of their keys, so that no two writes can wait for each other.
+snapshot from before. Where a database is set to another isolation, the server undoes a statement that waited (40001), and
+it is asked again. Rows are locked in the order of their keys, so that no two writes can wait for each other.
 
 A write without a guard locks nothing: it reads, judges, and writes where the row is still as it was read; if it is not,
 it begins again. A write with a guard locks both rows first, and reads the clock after that. A key that has no row

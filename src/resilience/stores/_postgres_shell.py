@@ -1,11 +1,10 @@
-"""What both PostgreSQL shells have: where the database is, how long things may take, and whose turn a connection is."""
+"""What both PostgreSQL shells have: where the database is, how long things may take, and which process it is."""
 
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from resilience._core import checks
 from resilience._core.steps import Remove, Verb
@@ -20,7 +19,7 @@ from resilience.stores._postgres_verbs import Ask, Reply
 from resilience.typing import Clock, Seconds
 
 
-__all__ = ["MOST", "WATCH", "Shell", "Turns", "asettled", "settled"]
+__all__ = ["MOST", "WATCH", "Shell", "asettled", "settled"]
 
 R = TypeVar("R")
 
@@ -42,18 +41,20 @@ class Shell:
         self._clock = clock
         self._timeout = checks.seconds("timeout", timeout)
         self._hints = checks.flag("hints", hints)
-        self._begin()
+        self._start_anew()
+        self._pid = os.getpid()
         return name
 
-    def _begin(self) -> None:
+    def _start_anew(self) -> None:
         """Start with no connection. In a child process too: those of its parent are not touched."""
-        self._pid = os.getpid()
         self._idle = wire.Idle()
         self._hearing = Hearing()
 
     def _in_this_process(self) -> None:
-        if os.getpid() != self._pid:
-            self._begin()
+        pid = os.getpid()
+        if pid != self._pid:
+            self._start_anew()
+            self._pid = pid  # last: with that, other threads take what there is, which must not be the parent's
 
     def _at(self) -> float | None:
         return None if self._clock is None else self._clock.wall()
@@ -76,46 +77,6 @@ class Shell:
 
     def _crowded(self) -> StoreUnavailableError:
         return StoreUnavailableError(self._place.name, f"all of its {MOST} connections were in use for too long")
-
-
-class Turns:
-    """Who may use a connection, among the tasks of one event loop: in the order in which they came."""
-
-    def __init__(self) -> None:
-        self.out = 0
-        self._waiting: deque[Any] = deque()
-
-    async def take(self, loop: Any, seconds: float) -> bool:
-        """Wait for a turn; False where none came in so many seconds."""
-        if self.out < MOST:
-            self.out += 1
-            return True
-        turn = loop.create_future()
-        self._waiting.append(turn)
-        timer = loop.call_later(seconds, _give, turn, False)
-        try:
-            return bool(await turn)
-        except BaseException:
-            if turn.done() and not turn.cancelled() and turn.result():  # cancelled at the moment when it had come
-                self.give()
-            raise
-        finally:
-            timer.cancel()
-
-    def give(self) -> None:
-        """The turn is over: it is the next one's."""
-        while self._waiting:
-            if _give(self._waiting.popleft(), True):
-                return
-        self.out -= 1
-
-
-def _give(turn: Any, given: bool) -> bool:
-    """Tell one who waits; whether he still did."""
-    if turn.done():
-        return False
-    turn.set_result(given)
-    return True
 
 
 def settled(talk: Talk[R], ask: Callable[[Ask], Reply]) -> R:

@@ -10,6 +10,7 @@ What would block in spite of that is the resolving of a host's name: that is don
 
 from __future__ import annotations
 
+import contextlib
 import math
 import select
 import selectors
@@ -45,6 +46,7 @@ __all__ = [
     "ask_on",
     "by_loop",
     "by_thread",
+    "can_wait_on",
     "hang_up",
     "hear_on",
     "is_ready",
@@ -190,13 +192,12 @@ def reading(line: Line) -> Need:
 
 def hang_up(line: Line) -> None:
     """End a connection that another thread waits on: that one is told at once, and closes it."""
-    peer = socket.socket(fileno=line.socket)
-    try:
-        peer.shutdown(socket.SHUT_RDWR)
-    except OSError:  # it has ended already
-        pass
-    finally:
-        peer.detach()
+    with contextlib.suppress(DriverError, OSError):  # it has ended already
+        peer = socket.socket(fileno=line.socket)
+        try:
+            peer.shutdown(socket.SHUT_RDWR)
+        finally:
+            peer.detach()
 
 
 @define(eq=False)
@@ -290,6 +291,17 @@ async def by_loop(loop: Any, steps: Generator[Need, None, R], seconds: float) ->
 
 def _late(seconds: float) -> TimeoutError:
     return TimeoutError(f"no answer within {seconds:.3g} s")
+
+
+def can_wait_on(loop: Any) -> bool:
+    """Whether an event loop waits for sockets; that of Windows, a `ProactorEventLoop`, does not."""
+    with socket.socket() as one:
+        try:
+            loop.add_reader(one, bool)
+        except NotImplementedError:
+            return False
+        loop.remove_reader(one)
+    return True
 
 
 async def _is_ready_on(loop: Any, need: Need, seconds: float) -> bool:

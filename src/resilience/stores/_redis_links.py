@@ -8,6 +8,7 @@ bring would be taken for the answer to something else.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import Any, TypeVar, cast
 
 from resilience._io import aio, world
 from resilience.errors import ConfigError
+from resilience.stores._redis_bounds import bounded
 from resilience.stores._redis_talk import Broken, Words
 
 
@@ -40,9 +42,6 @@ _asyncio = cast("Any", _redis_asyncio)
 #: Seconds in which a message has come whole, once it has begun to come.
 _A_MESSAGE = 1.0
 
-#: Seconds, after which what is not there yet is too late; 0 would be another mode of the socket.
-_AT_ONCE = 1e-6
-
 #: What is an answer of the server, though the driver raises it; some of these end the connection.
 _ANSWERS = (
     _driver.ResponseError, _driver.BusyLoadingError, _driver.AuthenticationError, _driver.exceptions.AuthorizationError,
@@ -56,7 +55,7 @@ def connector(url: str) -> Callable[[], Any]:
         ConfigError: The URL, or one of its options, cannot be.
     """
     retry = cast("Any", _redis_retry).Retry(cast("Any", _redis_backoff).NoBackoff(), 0)
-    return _connector(url, _driver.connection, retry, _bounded)
+    return _connector(url, _driver.connection, retry, bounded)
 
 
 def aconnector(url: str) -> Callable[[], Any]:
@@ -115,28 +114,6 @@ def _without_secrets(url: Any) -> object:
     return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"
 
 
-class _BoundedSocket:
-    """A socket on which a whole exchange ends at one moment: a timeout of each call would let a trickle go on for ever."""
-
-    def __init__(self, sock: Any, ends: float | None) -> None:
-        self._sock = sock
-        self.ends = ends
-
-    def __getattr__(self, name: str) -> Any:
-        if self.ends is not None and name in {"sendall", "recv", "recv_into"}:
-            self._sock.settimeout(max(self.ends - world.current.monotonic(), _AT_ONCE))
-        return getattr(self._sock, name)
-
-
-def _bounded(kind: Any) -> Any:
-    """A connection of this kind, on such a socket."""
-
-    def connect(connection: Any) -> _BoundedSocket:
-        return _BoundedSocket(kind._connect(connection), connection.ends)  # noqa: SLF001  # a driver's place to override
-
-    return type(kind.__name__, (kind,), {"_connect": connect})
-
-
 class Link:
     """One connection."""
 
@@ -147,7 +124,6 @@ class Link:
     def open(self, seconds: float) -> None:
         """Connect, and introduce oneself."""
         self._connection.ends = world.current.monotonic() + seconds
-        self._connection.socket_timeout = self._connection.socket_connect_timeout = seconds
         try:
             self._connection.connect()
         except Exception as error:
@@ -238,6 +214,15 @@ class AsyncLink:
         """Have whoever reads from it find that it has ended; from any thread."""
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._transport.abort)
+
+    def disown(self) -> None:
+        """In a child that was forked: whatever closes it from now on closes nothing of the parent's.
+
+        To close it would take its socket out of the selector that the parent still uses. Another socket under the same
+        number is not in there, and nothing has to keep this one from being collected.
+        """
+        with suppress(OSError), socket.socket() as nothing:
+            os.dup2(nothing.fileno(), self._transport.get_extra_info("socket").fileno(), inheritable=False)
 
     async def drop(self) -> None:
         """Close it, also where the server takes nothing any more."""

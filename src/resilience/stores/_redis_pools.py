@@ -1,6 +1,8 @@
 """The connections of one Redis store: kept for the next command, and one at a time for each conversation.
 
 Twins, one for each colour. A process that was forked opens connections of its own, and never uses those that it inherited.
+It disowns them **in the fork itself**, before a second thread can take one, and before they are collected: to close a
+connection of an event loop means to tell the selector, which parent and child share.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Generic, TypeVar, cast
 
+from typing_extensions import override
+
 from resilience._io import aio
 from resilience._io.ambient import scope_now, watching
 from resilience.errors import StoreError
+from resilience.stores._pool import weakly
 from resilience.stores._redis_links import AsyncLink, Link
 from resilience.stores._redis_talk import Broken, Talk, Words
 
@@ -33,17 +38,14 @@ class _Pool(Generic[L]):
         self._make = make
         self._timeout = timeout
         self._closed = False
-        self._forget()
-
-    def _forget(self) -> None:
-        self._pid = os.getpid()
         self._idle: list[L] = []
         self._listening: set[L] = set()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=weakly(self._in_child))
 
-    def _own(self) -> None:
-        """A child that was forked leaves what it has inherited alone."""
-        if os.getpid() != self._pid:
-            self._forget()
+    def _in_child(self) -> None:
+        """Leave what was inherited alone; while this runs, the child has no other thread."""
+        self._idle, self._listening = [], set()
 
     def _next_idle(self) -> L | None:
         try:
@@ -99,7 +101,6 @@ class Links(_Pool[Link]):
     def close(self) -> None:
         """Close those that are idle; end those that somebody listens on. Those in use are closed after it."""
         self._closed = True
-        self._own()
         for listening in tuple(self._listening):
             listening.cut()
         while self._idle:
@@ -116,7 +117,6 @@ class Links(_Pool[Link]):
         return reply
 
     def _take(self) -> Link:
-        self._own()
         while (link := self._next_idle()) is not None:
             if link.fresh():
                 return link
@@ -183,12 +183,18 @@ class AsyncLinks(_Pool[AsyncLink]):
     async def aclose(self) -> None:
         """As `Links.close`."""
         self._closed = True
-        self._own()
         for listening in tuple(self._listening):
             listening.cut()
         while self._idle:
             await self._idle.pop().drop()
         await aio.checkpoint()  # in which the loop ends what was closed
+
+    @override
+    def _in_child(self) -> None:
+        for link in (*self._idle, *self._listening):
+            link.disown()
+        self._loop = None
+        super()._in_child()
 
     async def _ask(self, words: Words) -> Any:
         link = await self._take()
@@ -201,7 +207,6 @@ class AsyncLinks(_Pool[AsyncLink]):
         return reply
 
     async def _take(self) -> AsyncLink:
-        self._own()
         loop = self._home()
         while (link := self._next_idle()) is not None:
             if link.fresh():

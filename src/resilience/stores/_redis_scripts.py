@@ -145,26 +145,32 @@ end
 if not is_as(there, ARGV[2], ARGV[3], ARGV[4]) then
   return 'C' .. show(key, there)
 end
+local floor = math.max(tonumber(about[2] or 0), tonumber(there.revision))
 redis.call('ZREM', KEYS[2], ARGV[6])
 redis.call('DEL', key)
-local floor = math.max(tonumber(about[2] or 0), tonumber(there.revision))
 redis.call('HSET', KEYS[1], 'format', '%(format)s', 'floor', whole(floor))
 redis.pcall('PUBLISH', key, 0)
 return 'W'
 """
 )
 
-#: ARGV: token and TTL of each record. The answer is which ones are lost.
+#: ARGV: token and TTL of each record. The answer is which ones are lost. All are read before one is written; one that is
+#: damaged counts as lost, for it must not cost the others theirs. (Nothing else can fail in `get`: it does what the look at
+#: the store has just done.)
 _EXTEND = """
-local lost = {}
+local lost, known = {}, {}
+for at = 3, #KEYS do
+  local fine, there = pcall(get, KEYS[at])
+  known[KEYS[at]] = fine and there or nil
+end
 for at = 3, #KEYS do
   local key, token, ttl = KEYS[at], ARGV[2 * at - 4], ARGV[2 * at - 3]
-  local there = get(key)
+  local there = known[key]
   if not there or there.revision ~= token or there.ttl == '' or expired(there) then
     lost[#lost + 1] = at - 3
   else
-    redis.call('HSET', key, 'beats', whole(there.beats + 1), 'ttl', ttl, 'expires',
-      whole(math.max(now + ttl, there.expires)))
+    there.beats, there.ttl, there.expires = there.beats + 1, ttl, math.max(now + ttl, there.expires)
+    redis.call('HSET', key, 'beats', whole(there.beats), 'ttl', ttl, 'expires', whole(there.expires))
   end
 end
 return lost

@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from resilience._io import world
+from resilience._io.disk import OsDisk, make_dirs
 from resilience.errors import StoreError, UnknownFormatError
 from resilience.stores._pool import Pool
+from resilience.stores._sqlite_log import KEPT, Log
 from resilience.stores._sqlite_table import SCHEMA
 
 
@@ -28,7 +31,7 @@ _FORMAT: Final = 1
 #: Seconds that SQLite itself waits for a lock. Short: above it stands a wait that is fair, and ends when the work must.
 _SQLITE_WAIT = 0.01
 
-#: Seconds after which it is looked whether a connection's file is still the one at the path.
+#: Seconds after which it is looked whether a connection's file is still the one at the path, and how long the log is.
 LOOK_EVERY = 0.1
 
 
@@ -86,6 +89,7 @@ class Links(Pool[Link]):
 
     def __init__(self, name: str, path: str) -> None:
         self._path = path
+        self.log = Log(path)
         super().__init__(name, self._opened, lambda link: link.raw.close())
 
     def current(self, link: Link) -> Link:
@@ -97,17 +101,20 @@ class Links(Pool[Link]):
         while _which(self._path) != link.file:
             self.discard(link)
             link = self.take()
+        self.log.look()
         link.look_at = world.current.monotonic() + LOOK_EVERY
         return link
 
     def _opened(self) -> Link:
         _make_file(self._path)
+        # Looked at before it is opened: one that is swapped in later is not taken for the one that is open.
+        file = _which(self._path)
         raw = sqlite3.connect(
             self._path, timeout=_SQLITE_WAIT, isolation_level=None, check_same_thread=False, cached_statements=64
         )
         try:
             self._set_up(raw)
-            return Link(raw, _which(self._path) or (0, 0))
+            return Link(raw, file or _which(self._path) or (0, 0))
         except BaseException:
             raw.close()
             raise
@@ -129,7 +136,9 @@ class Links(Pool[Link]):
                 raw.execute(f"PRAGMA application_id = {_APPLICATION}")
                 raw.execute(f"PRAGMA user_version = {_FORMAT}")
             raw.execute("COMMIT")
-        raw.execute("PRAGMA wal_autocheckpoint = 0")  # see `SQLiteStore._tidy`
+        raw.execute("PRAGMA wal_autocheckpoint = 0")  # see `Verbs._tidy`
+        raw.execute(f"PRAGMA journal_size_limit = {KEPT}")
+        raw.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache
         raw.execute("PRAGMA synchronous = NORMAL")
 
     def _is_ours(self, raw: sqlite3.Connection) -> bool:
@@ -159,21 +168,18 @@ def _make_file(path: str) -> None:
     """An empty file that only its owner can read and write, in folders that only he can enter; nothing if it is there."""
     if _which(path) is not None:
         return
-    fresh = f"{path}.{secrets.token_hex(8)}"
+    fresh, folder, disk = f"{path}.{secrets.token_hex(8)}", str(Path(path).parent), OsDisk()
+    with suppress(OSError):  # where it is not there now, nothing can be made in it either
+        make_dirs(disk, folder)
     try:
-        _make_folder(Path(path).parent)
-        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        disk.close(disk.create(fresh))
         try:
             os.link(fresh, path)
         finally:
-            Path(fresh).unlink()
+            disk.unlink(fresh)
+        disk.sync_dir(folder)
     except OSError:
         # Somebody else was first; or nothing can be made here, as SQLite will say better; or the file system knows no
-        # links, and so as a rule no modes either: then SQLite makes the file.
+        # links, and so as a rule no modes either: then SQLite makes the file. Or it cannot sync a directory, and SQLite
+        # does not mind that either.
         return
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.exists():
-        _make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)

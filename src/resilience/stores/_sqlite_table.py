@@ -91,7 +91,7 @@ _LARGEST: Final = 2**63 - 1
 
 
 class LastingError(Exception):
-    """A record without a TTL is to be removed, by a transaction that does not wait for the disk."""
+    """A record without a TTL is to be removed or replaced, by a transaction that does not wait for the disk."""
 
 
 class Table:
@@ -104,20 +104,29 @@ class Table:
         durable: Whether the transaction's commit waits for the disk.
     """
 
-    __slots__ = ("_durable", "_execute", "_now", "_where")
+    __slots__ = ("_durable", "_execute", "_lasting", "_now", "_where")
 
     def __init__(self, execute: Execute, now: Now, where: str, durable: bool = False) -> None:
         self._execute = execute
         self._now = now
         self._where = where
         self._durable = durable
+        #: The key that was read last of those without a TTL: nothing is replaced that was not read before.
+        self._lasting: str | None = None
 
     def get(self, key: str) -> Record | None:
         blob = key.encode()
         row = self._execute(_GET, (blob,)).fetchone()
-        return None if row is None else self._record(blob, *row)
+        if row is None:
+            return None
+        record = self._record(blob, *row)
+        if record.ttl is None:
+            self._lasting = key
+        return record
 
     def put(self, key: str, record: Record) -> None:
+        if key == self._lasting and not self._durable:
+            raise LastingError
         self._execute(_PUT, _row(key.encode(), record))
 
     def drop(self, key: str, record: Record) -> None:
@@ -189,7 +198,7 @@ def unclaim(execute: Execute, key: str, revision: int) -> bool:
 
 
 def renew(execute: Execute, execute_many: ExecuteMany, verb: Extend, now: Now, where: str) -> frozenset[str]:
-    """Renew leases; those that were lost. One that is damaged counts as lost: it must not cost the others theirs."""
+    """Renew leases; those that were lost."""
     wall, boottime, boot = now.wall, now.boottime, _number(now.boot)
     ahead = wall - boottime
     rows: list[tuple[Any, ...]] = [
@@ -213,16 +222,8 @@ def renew(execute: Execute, execute_many: ExecuteMany, verb: Extend, now: Now, w
         return frozenset()
     # What was renewed is held, at this same moment; what was not is another's, or over, or of another boot.
     pairs = zip(verb.beats, rows, strict=True)
-    rest = [beat for beat, row in pairs if execute(_IS_HELD, row[-4:]).fetchone() is None]
-    table, lost = Table(execute, now, where), set[str]()
-    for beat in rest:
-        again: Verb[frozenset[str]] = Extend((beat,))
-        try:
-            found: frozenset[str] = decide(again, table, now)
-            lost |= found
-        except CorruptStateError:
-            lost.add(beat.key)
-    return frozenset(lost)
+    again: Verb[frozenset[str]] = Extend(beat for beat, row in pairs if execute(_IS_HELD, row[-4:]).fetchone() is None)
+    return decide(again, Table(execute, now, where), now)
 
 
 def _row(key: bytes, record: Record) -> tuple[Any, ...]:

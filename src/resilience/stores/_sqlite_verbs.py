@@ -1,7 +1,7 @@
 """The verbs of a SQLite store, each done on one connection and in one transaction.
 
 The shared brain decides, over the table; the verbs that make a lease, keep it and end it try a statement of their own
-first. Here it also stands which commits wait for the disk, and when the log is copied into the database.
+first. Here it also stands which commits wait for the disk, and how the log is copied into the database.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from resilience._core.deciding import decide
 from resilience._core.records import ABSENT, Now, Versioned
 from resilience._core.steps import Extend, Load, LoadMany, Remove, Scan, Swap, Verb
 from resilience._io.host import host_now
 from resilience.stores._sqlite_links import Link, Links
+from resilience.stores._sqlite_log import PAGE
 from resilience.stores._sqlite_table import LastingError, Table, claim, renew, unclaim
 from resilience.typing import Clock
 
@@ -23,11 +24,6 @@ from resilience.typing import Clock
 __all__ = ["Verbs"]
 
 R = TypeVar("R")
-
-#: Pages that this process writes to the log before it copies the log into the database: twice what SQLite would wait for,
-#: because each time two waits for the disk stop all writers.
-_TIDY_AFTER: Final = 2000
-_PAGE: Final = 4096
 
 
 class Verbs:
@@ -41,9 +37,9 @@ class Verbs:
 
     def __init__(self, links: Links, path: str, clock: Clock | None) -> None:
         self._links = links
+        self._log = links.log
         self._path = path
         self._clock = clock
-        self._pages = 0
 
     def by_step(self) -> dict[type, Callable[[Link, Any], Any]]:
         """What carries out each step."""
@@ -72,7 +68,7 @@ class Verbs:
         """Compare and set; a new lease in one statement."""
         if verb.ttl is None:
             return self._write(link, verb, durable=True)
-        if verb.expected == ABSENT and verb.guard is None and self._pages < _TIDY_AFTER:
+        if verb.expected == ABSENT and verb.guard is None and self._log.left > 0:
             if link.durable:
                 link.wait_for_disk(False)
             link.committing = True
@@ -81,11 +77,11 @@ class Verbs:
             if written is not None:
                 self._wrote(link, 1, len(verb.value))
                 return written
-        return self._write(link, verb, durable=False)
+        return self._write_lightly(link, verb)
 
     def remove(self, link: Link, verb: Remove) -> bool:
         """Remove; a lease in one statement."""
-        if isinstance(verb.expected, int) and verb.guard is None and self._pages < _TIDY_AFTER:
+        if isinstance(verb.expected, int) and verb.guard is None and self._log.left > 0:
             if link.durable:
                 link.wait_for_disk(False)
             link.committing = True
@@ -94,6 +90,10 @@ class Verbs:
             if removed:
                 self._wrote(link, 2, 0)
                 return True
+        return self._write_lightly(link, verb)
+
+    def _write_lightly(self, link: Link, verb: Verb[R]) -> R:
+        """Without waiting for the disk, unless what lasts is to end."""
         try:
             return self._write(link, verb, durable=False)
         except LastingError:
@@ -121,7 +121,7 @@ class Verbs:
         if link.durable is not durable:
             link.wait_for_disk(durable)
         link.quick("BEGIN IMMEDIATE")
-        if self._pages >= _TIDY_AFTER:
+        if self._log.left <= 0:
             self._tidy()
             link.execute("ROLLBACK")  # so that the next write finds all of the log copied, and starts it anew
             link.execute("BEGIN IMMEDIATE")
@@ -129,7 +129,7 @@ class Verbs:
 
     def _wrote(self, link: Link, pages: int, size: int) -> None:
         link.wrote += 1
-        self._pages += pages + size // _PAGE
+        self._log.left -= pages * PAGE + size
 
     def _tidy(self) -> None:
         """Copy the log into the database, while the caller's transaction keeps all writers away.
@@ -137,13 +137,13 @@ class Verbs:
         SQLite would do it beside them, and before 3.51.3 that can lose what was committed: a writer that starts the log
         anew in the middle of a second copying is overlooked by it.
         """
-        self._pages = 0
         with contextlib.suppress(sqlite3.Error):  # what is not copied now is still safe in the log
             other = self._links.take(holding=True)
             try:
                 other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             finally:
                 self._links.give(other)
+        self._log.copied()
 
     @staticmethod
     def signs(link: Link, _: object) -> object:

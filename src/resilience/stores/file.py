@@ -71,8 +71,8 @@ class FileStore(StoreBase):
     """A `resilience.typing.Store` in a directory of a local file system, for up to some thousands of keys.
 
     Safe for threads, processes and forks of one machine. A file whose checksum is wrong is reported, by name, by every verb
-    that needs it, and left as it is; the other keys go on. Only the user who made it can read it. Not for network file
-    systems, and not for Windows, which has no flock.
+    that needs it, and left as it is; the other keys go on. (For `extend` such a lease is lost, and the others are renewed.)
+    Only the user who made it can read it. Not for network file systems, and not for Windows, which has no flock.
 
     Args:
         dir: The directory; made, with those above it, if it is not there.
@@ -112,7 +112,7 @@ class FileStore(StoreBase):
 
     @override
     def _run(self, verb: Verb[R]) -> R:
-        self._ready()
+        self._begin()
         with self._explained():
             try:
                 return self._once(verb)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -53,7 +53,7 @@ class MemoryStore(StoreBase):
 
     @override
     def _run(self, verb: Verb[R]) -> R:
-        self._ready()
+        self._begin()
         if os.getpid() != self._pid:
             raise StoreError(
                 self._name, "it was made before a fork: what this process sees is a copy that no other sees"
@@ -109,11 +109,15 @@ class MemoryStore(StoreBase):
 
 
 class _Shelf:
-    """A dictionary of records, with its keys in order beside it."""
+    """A dictionary of records, and its keys in order since somebody scanned.
+
+    An interrupt may come between any two lines. So what is derived is given up before the records change, and what was
+    changed is told before it is: a waiter that is woken for nothing only looks.
+    """
 
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
-        self._keys: list[str] = []
+        self._sorted: list[str] | None = None
         self._floor = 0
         self._changed: list[str] = []
 
@@ -121,23 +125,26 @@ class _Shelf:
         return self._records.get(key)
 
     def put(self, key: str, record: Record) -> None:
-        if key not in self._records:
-            insort(self._keys, key)
-        self._records[key] = record
         self._changed.append(key)
+        if key not in self._records:
+            self._sorted = None
+        self._records[key] = record
 
     def drop(self, key: str, record: Record) -> None:
-        del self._records[key]
-        del self._keys[bisect_left(self._keys, key)]
-        self._floor = max(self._floor, record.revision)
         self._changed.append(key)
+        self._sorted = None
+        self._floor = max(self._floor, record.revision)
+        del self._records[key]
 
     def floor(self) -> int:
         return self._floor
 
     def under(self, prefix: str, after: str) -> Iterator[tuple[str, Record]]:
-        at = bisect_left(self._keys, prefix) if after < prefix else bisect_right(self._keys, after)
-        for key in self._keys[at:]:
+        if self._sorted is None:
+            self._sorted = sorted(self._records)
+        keys = self._sorted
+        at = bisect_left(keys, prefix) if after < prefix else bisect_right(keys, after)
+        for key in keys[at:]:
             if not key.startswith(prefix):
                 return
             yield key, self._records[key]

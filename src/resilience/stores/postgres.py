@@ -9,9 +9,11 @@ A statement has the time that the Scope leaves, and at most `timeout`. What take
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import threading
+import weakref
 from typing import Any, TypeVar
 
 from typing_extensions import override
@@ -23,9 +25,10 @@ from resilience._io.ambient import scope_now
 from resilience.errors import StoreError
 from resilience.stores import _postgres_wire as wire
 from resilience.stores._base import LARGEST_VALUE, AsyncStoreBase, StoreBase
-from resilience.stores._postgres_hints import Hearing
+from resilience.stores._postgres_hints import Hearing, attend, hears, part
+from resilience.stores._postgres_lending import Lending
 from resilience.stores._postgres_place import Talk, pauses
-from resilience.stores._postgres_shell import MOST, WATCH, Shell, Turns, asettled, settled
+from resilience.stores._postgres_shell import MOST, WATCH, Shell, asettled, settled
 from resilience.stores._postgres_verbs import Ask, Reply
 from resilience.typing import Clock, Seconds
 
@@ -84,9 +87,9 @@ class PostgresStore(StoreBase, Shell):
         return self._converse(self._place.describe(wakes=self._hints))
 
     @override
-    def _begin(self) -> None:
-        super()._begin()
-        self._turns = threading.Semaphore(MOST)
+    def _start_anew(self) -> None:
+        super()._start_anew()
+        self._lending = threading.Semaphore(MOST)
 
     @override
     def _run(self, verb: Verb[R]) -> R:
@@ -126,8 +129,9 @@ class PostgresStore(StoreBase, Shell):
                 except BaseException:
                     line.finish()
                     raise
-                hearing.line = line
-                world.current.clock.spawn(lambda: hearing.attend(line), name="resilience PostgreSQL hints")
+                hearing.begin(line)
+                work = functools.partial(attend, weakref.ref(hearing), line)
+                world.current.clock.spawn(work, name="resilience PostgreSQL hints")
         return hearing
 
     def _converse(self, talk: Talk[R]) -> R:
@@ -136,8 +140,8 @@ class PostgresStore(StoreBase, Shell):
         return settled(talk, self._ask)
 
     def _ask(self, ask: Ask) -> Reply:
-        turns, idle, fine = self._turns, self._idle, False
-        if not turns.acquire(timeout=self._seconds()):
+        lending, idle, fine = self._lending, self._idle, False
+        if not lending.acquire(timeout=self._seconds()):
             raise self._crowded()
         try:
             line = idle.take() or self._connected(self._seconds())
@@ -147,7 +151,7 @@ class PostgresStore(StoreBase, Shell):
             finally:
                 idle.give(line, fine=fine)
         finally:
-            turns.release()
+            lending.release()
         return reply
 
     def _ask_on(self, line: wire.Line, ask: Ask) -> Reply:
@@ -225,10 +229,10 @@ class AsyncPostgresStore(AsyncStoreBase, Shell):
         return self._blocking
 
     @override
-    def _begin(self) -> None:
-        super()._begin()
+    def _start_anew(self) -> None:
+        super()._start_anew()
         self._loop = None
-        self._turns = Turns()
+        self._lending = Lending(MOST)
 
     @override
     async def _run(self, verb: Verb[R]) -> R:
@@ -272,23 +276,16 @@ class AsyncPostgresStore(AsyncStoreBase, Shell):
         if hearing.line is not None:  # another task was quicker
             line.finish()
             return
-        hearing.line = line
-        self._loop.add_reader(line.socket, self._hear, line, line.socket)
-
-    def _hear(self, line: wire.Line, fd: int) -> None:
-        try:
-            self._hearing.hear(line)
-        except wire.DriverError:
-            self._loop.remove_reader(fd)
-            self._hearing.deafen(line)
+        hearing.begin(line)
+        self._loop.add_reader(line.socket, _hear, self._loop, weakref.ref(hearing), line, line.socket)
 
     async def _converse(self, talk: Talk[R]) -> R:
         return await asettled(talk, self._ask)
 
     async def _ask(self, ask: Ask) -> Reply:
         loop, idle, fine = self._here(), self._idle, False
-        turns = self._turns
-        if not await turns.take(loop, self._seconds()):
+        lending = self._lending
+        if not await lending.take(loop, self._seconds()):
             raise self._crowded()
         try:
             line = idle.take() or await self._opened()
@@ -298,7 +295,7 @@ class AsyncPostgresStore(AsyncStoreBase, Shell):
             finally:
                 idle.give(line, fine=fine)
         finally:
-            turns.give()
+            lending.give()
         return reply
 
     async def _ask_on(self, loop: Any, line: wire.Line, ask: Ask) -> Reply:
@@ -307,10 +304,6 @@ class AsyncPostgresStore(AsyncStoreBase, Shell):
             return await wire.by_loop(loop, wire.ask_on(line, ask, seconds), seconds)
         except (wire.DriverError, TimeoutError) as error:
             raise self._place.lost(ask, str(error)) from error
-        except NotImplementedError as error:  # add_reader, of Windows' ProactorEventLoop
-            raise StoreError(
-                self._name, f"it cannot wait for a socket on this event loop, a {type(loop).__name__}"
-            ) from error
 
     async def _opened(self) -> wire.Line:
         """A new connection: made in a thread, for the name of a host is resolved by a call that blocks."""
@@ -328,6 +321,9 @@ class AsyncPostgresStore(AsyncStoreBase, Shell):
         if loop is None:
             raise StoreError(self._name, "it needs a task of asyncio; elsewhere use ThreadedStore(PostgresStore(…))")
         if self._loop is None:
+            # Now, not when a statement was sent: then the record would be stored, and the error not say so.
+            if not wire.can_wait_on(loop):
+                raise StoreError(self._name, f"it cannot wait for a socket on this event loop, a {type(loop).__name__}")
             self._loop = loop
         elif loop is not self._loop:
             raise StoreError(self._name, "it belongs to the event loop on which it was first used, and this is another")
@@ -343,3 +339,10 @@ class AsyncPostgresStore(AsyncStoreBase, Shell):
             if line is not None:
                 self._loop.remove_reader(line.socket)
                 self._hearing.deafen(line)
+
+
+def _hear(loop: Any, hearing: weakref.ref[Hearing], line: wire.Line, fd: int) -> None:
+    """Something has come."""
+    if not hears(hearing, line):
+        loop.remove_reader(fd)
+        part(hearing, line)

@@ -60,7 +60,8 @@ class RedisStore(StoreBase):
         url: redis://, rediss:// or unix://, with the options of redis-py.
         namespace: What the keys of this store begin with; several stores can share a database.
         clock: For tests: whose wall clock is the store's; None for the server's.
-        timeout: Seconds that one round trip may take; less where the deadline around is near.
+        timeout: Seconds that one round trip may take, or connecting, whose addresses share them; less where the deadline
+            around is near. What the system's resolver takes to find a host's name comes on top, where it is slow.
         max_value_bytes: The limit of a value.
 
     Raises:
@@ -122,7 +123,7 @@ class RedisStore(StoreBase):
 
 
 class AsyncRedisStore(AsyncStoreBase):
-    """`RedisStore` for asyncio. Safe for the tasks of one event loop, the first that it is used under.
+    """`RedisStore` for asyncio. Safe for the tasks of one event loop, the first that it is used under in its process.
 
     A task that is cancelled in a verb leaves it unknown whether that was applied, and its connection is closed.
 
@@ -130,7 +131,7 @@ class AsyncRedisStore(AsyncStoreBase):
         url: As for `RedisStore`.
         namespace: As for `RedisStore`.
         clock: As for `RedisStore`.
-        timeout: As for `RedisStore`.
+        timeout: As for `RedisStore`, the resolver's time included; but the first address may take all of it.
         max_value_bytes: As for `RedisStore`.
 
     Raises:
