@@ -1242,3 +1242,21 @@ def test_a_value_has_a_limit(opened: Callable[..., PostgresStore]) -> None:
     store = opened(max_value_bytes=10)
     with pytest.raises(ConfigError, match="max_value_bytes"):
         store.compare_and_set("k", b"x" * 11, expected=ANY)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "kind"),
+    [
+        ("postgresql://me@nowhere.invalid/x", StoreUnavailableError),
+        ("postgresql://me@127.0.0.1:1/x", StoreUnavailableError),
+        ("postgresql://me@127.0.0.1:port/x", StoreError),
+        ("postgresql://me@127.0.0.1:70000/x", StoreError),
+        ("postgresql://me@127.0.0.1/x?sslmode=foo", StoreError),
+    ],
+    ids=["no such name", "nobody listens", "port", "too large a port", "sslmode"],
+)
+def test_what_cannot_be_reached_is_worth_trying_again_and_a_mistake_is_not(dsn: str, kind: type[StoreError]) -> None:
+    """libpq counts either as a connection that failed."""
+    with PostgresStore(dsn, timeout=5.0) as store, pytest.raises(StoreError) as caught:
+        store.ping()
+    assert type(caught.value) is kind

@@ -8,6 +8,7 @@ a write in doubt, for it may come between the commit and the answer.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -120,7 +121,12 @@ class Place(NamedTuple):
         """No connection was made: the driver says why."""
         words = " ".join(str(error).split())
         verdict = _KNOWN(error)
-        kind = StoreError if verdict is not None and verdict.kind is VerdictKind.PERMANENT else StoreUnavailableError
+        hopeless = verdict is not None and verdict.kind is VerdictKind.PERMANENT
+        if isinstance(
+            error.__cause__, OSError
+        ):  # no address for the name, which is what one sees of an outage of DNS as well
+            hopeless = False
+        kind = StoreError if hopeless or _MISTAKEN.search(words) else StoreUnavailableError
         return kind(self.name, words)
 
     def lost(self, ask: Ask, what: str) -> ResilienceError:
@@ -178,6 +184,8 @@ class Place(NamedTuple):
 
 
 _KNOWN = Tables(lambda: 0.0)
+#: What libpq says of a connection string that means nothing: it counts that as a connection that failed.
+_MISTAKEN = re.compile(r"invalid (integer value|port number|\w+ value)")
 _VERSION = b"SELECT version FROM "
 _DESCRIBE = (
     b"SELECT incarnation, pg_is_in_recovery(), "
