@@ -18,11 +18,17 @@ import pytest
 
 from resilience.errors import (
     ConfigError,
+    CorruptStateError,
     DeadlineExceededError,
+    GuardRefusedError,
+    OutcomeUnknownError,
     ResilienceError,
     RetriesExhaustedError,
+    StoreUnavailableError,
+    VersionConflictError,
     exit_code,
 )
+from resilience.stores import ANY, VACANT, Guard, Versioned
 
 
 def made() -> list[ResilienceError]:
@@ -34,6 +40,14 @@ def made() -> list[ResilienceError]:
         DeadlineExceededError(None, "report"),
         RetriesExhaustedError("fetch", 4, 1.25, "attempts"),
         ConfigError("attempts", 0, "at least 1"),
+        VersionConflictError("k", 7),
+        VersionConflictError("k", VACANT, Versioned(b"theirs", 8), {}, {"a": 1}, {"a": 2}, (("a",),)),
+        VersionConflictError("", ANY),
+        GuardRefusedError("k", Guard("lease", 7)),
+        GuardRefusedError("k", Guard("lease", VACANT), Versioned(b"", 8, ttl=1.0, expires_in=0.0, expired=True)),
+        CorruptStateError("x.db", "its checksum is wrong"),
+        OutcomeUnknownError("a store", "the answer was lost"),
+        StoreUnavailableError("a store", "nobody answers"),
     ]
 
 

@@ -554,3 +554,13 @@ def test_nothing_is_left_for_the_collector() -> None:
     gc.collect()
     failing()
     assert gc.collect() == 0
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["nothing", "something"])
+def test_an_interrupt_in_the_middle_of_a_write_is_told_what_it_left_unless_it_knows_better(told: bool) -> None:
+    cut = KeyboardInterrupt()
+    cut.__context__ = LookupError("theirs") if told else None
+    store = Lossy(Swap=cut)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        OptimisticLock(store, "k", default=int).update(lambda n: n + 1)
+    assert isinstance(caught.value.__context__, LookupError if told else OutcomeUnknownError)

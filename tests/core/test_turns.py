@@ -414,3 +414,17 @@ def test_answers_that_go_on_being_lost_end_the_waiting(which: str) -> None:
     with virtual_time(), pytest.raises(StoreUnavailableError, match="10 answers to writes of"):
         drive(take_turn(KEY, "me", 60.0), store)
     assert store.sent == 10
+
+
+def test_a_turn_that_cannot_be_given_back_runs_out() -> None:
+    class Gone(MemoryStore):
+        def _run(self, verb: Any) -> Any:
+            if isinstance(verb, Load):
+                raise StoreUnavailableError("a store", "gone")
+            reply = super()._run(verb)
+            if isinstance(verb, Swap) and verb.key == KEY:
+                raise KeyboardInterrupt
+            return reply
+
+    with pytest.raises(KeyboardInterrupt):
+        drive(take_turn(KEY, "me", 60.0), Gone())

@@ -193,3 +193,11 @@ def test_it_says_whether_it_is_closed() -> None:
         pytest.fail("a closed store was entered")
     with pytest.raises(StoreError, match="it is closed"):
         store.ping()
+
+
+def test_a_copy_in_another_process_is_refused_here_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the child of a fork sees, seen from here."""
+    store = MemoryStore()
+    monkeypatch.setattr(store, "_pid", -1)
+    with pytest.raises(StoreError, match="before a fork"):
+        store.load("k")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from resilience import aopen_store, open_store
+from resilience import aopen_store, open_store, stores
 from resilience.errors import ConfigError, StoreUnavailableError
-from resilience.stores import ABSENT, FileStore, MemoryStore, SQLiteStore, ThreadedStore
+from resilience.stores import ABSENT, AsyncRedisStore, FileStore, MemoryStore, SQLiteStore, ThreadedStore
 
 
 def test_memory() -> None:
@@ -111,3 +111,17 @@ def test_a_store_that_takes_its_time_to_open_does_not_stop_the_loop(tmp_path: Pa
 
     assert asyncio.run(main()) > 3
     other.close()
+
+
+def test_for_async_code_redis_has_a_driver_of_its_own() -> None:
+    async def main() -> None:
+        async with await aopen_store("redis://127.0.0.1:1") as store:
+            assert isinstance(store, AsyncRedisStore)
+
+    asyncio.run(main())
+
+
+def test_the_room_of_stores_lists_what_is_in_it() -> None:
+    assert set(stores.__all__) <= set(dir(stores))
+    with pytest.raises(AttributeError, match="no attribute 'MySQLStore'"):
+        _ = stores.MySQLStore  # type: ignore[attr-defined]

@@ -548,9 +548,12 @@ def test_a_greeting_is_struck_too() -> None:
         contextlib.closing(LineServer(b"hi\n")) as server,
         FaultProxy("127.0.0.1", server.port) as proxy,
         proxy.during(ProxyFault.LOSE_REPLY),
+        contextlib.suppress(ConnectionResetError),  # also before connecting has come to its end
         connected(proxy) as client,
     ):
         assert client.was_reset
+        raise ConnectionResetError
+    assert proxy.strikes == 1
 
 
 def test_each_direction_has_a_delay_of_its_own(proxy: FaultProxy, client: Client, server: LineServer) -> None:

@@ -9,6 +9,7 @@ has proven nothing, and says so.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, given, seed, settings
@@ -232,11 +233,12 @@ def run_machine(machine: type[DataMachine | LeaseMachine], subject: Subject) -> 
     """Try many programs; what they came to."""
     reached = Counter[str]()
     bound: Any = type(machine.__name__, (machine,), {"subject": subject, "reached": reached})
+    # Where nothing is left to chance, every batch would be the same programs.
+    derandomized = settings.default is not None and settings.default.derandomize
+    sown: Callable[[int], Callable[[Any], Any]] = seed if derandomized else lambda _: lambda test: test
     never: list[str] = []
     for batch in range(_BATCHES):
-        if settings.default is not None and settings.default.derandomize:
-            seed(batch)(bound)  # where nothing is left to chance, every batch would be the same programs
-        run_state_machine_as_test(bound, settings=_settings(subject))
+        run_state_machine_as_test(sown(batch)(bound), settings=_settings(subject))
         never = [goal for goal in machine.goals if not reached[goal]]
         if not never:
             return reached
