@@ -32,8 +32,8 @@ from resilience.typing import Seconds
 
 try:
     import httpx
-except ImportError as error:
-    raise ImportError("EtcdStore needs httpx: pip install 'resilience-primitives[etcd]'") from error
+except ImportError as _missing:
+    raise ImportError("EtcdStore needs httpx: pip install 'resilience-primitives[etcd]'") from _missing
 
 
 __all__ = ["EtcdStore"]

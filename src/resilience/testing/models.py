@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from typing_extensions import override
 
 from resilience._core.records import ABSENT, ANY, VACANT, Expected, Seen, Versioned
@@ -74,7 +74,7 @@ class CasRegister(Model):
     """
 
     def __init__(self, initial: Any = None) -> None:
-        self.initial = (initial,)
+        self.initial: Any = (initial,)
 
     @override
     def step(self, state: tuple[Any], operation: Operation) -> tuple[Any] | None:
@@ -138,7 +138,7 @@ class VersionedRegister(Model):
     """
 
     known: frozenset[int] = frozenset()
-    initial = _Held(ABSENT, 0)
+    initial: Any = field(default=_Held(ABSENT, 0), init=False)
 
     @override
     def step(self, state: _Held, operation: Operation) -> _Held | None:

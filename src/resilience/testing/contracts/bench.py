@@ -149,7 +149,8 @@ class Bench:
         self.clock: Clock = self.virtual or SystemClock()
         #: By which waits are measured.
         self.watch: Clock = SystemClock() if subject.waits_are_real else self.clock
-        self.short, self.long = (0.05, 600.0) if self.virtual is None else (8.0, 64.0)
+        self.short: float = 0.05 if self.virtual is None else 8.0
+        self.long: float = 600.0 if self.virtual is None else 64.0
         self.trail: list[str] = []
         self._instances = 0
         self._stack = ExitStack()
@@ -163,7 +164,7 @@ class Bench:
             loop_factory = None if virtual is None else virtual.loop_factory
             self.hands: Hands = OnLoop(loop_factory) if self.subject.is_async else Direct()
             stack.callback(self.hands.close)
-            self.store = self._handle(self.hands.call(self.subject.make, self.clock))
+            self.store: Handle = self._handle(self.hands.call(self.subject.make, self.clock))
             self._stack = stack.pop_all()
         return self
 

@@ -20,7 +20,7 @@ from resilience.testing.contracts.model import Model
 __all__ = ["LONG", "StoreMachine", "instances"]
 
 #: Which of two instances does it.
-instances = st.sampled_from([0, 1])
+instances: st.SearchStrategy[int] = st.sampled_from([0, 1])
 
 #: Seconds, where time is real: a lease lasts for as good as ever, or is over before the next step.
 LONG: Final = 600.0
@@ -37,15 +37,15 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bench = Bench(self.subject)
+        self.bench: Bench = Bench(self.subject)
         self.bench.__enter__()
         try:
             self.stores: list[Handle] = [self.bench.store, self.bench.another_or_the_same()]
         except BaseException:
             self.bench.__exit__(None, None, None)
             raise
-        self.model = Model()
-        self.turn = 0
+        self.model: Model = Model()
+        self.turn: int = 0
 
     @override
     def teardown(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
@@ -44,8 +44,14 @@ _names = st.sampled_from([None, "one", "two"])
 class DataMachine(StoreMachine):
     """Values, expectations, revisions, scans; nothing expires."""
 
-    all_keys = ("a", "A", "a%")
-    goals = ("a write by its revision", "a conflict", "a write after a removal", "a removal", "a second page")
+    all_keys: ClassVar[tuple[str, ...]] = ("a", "A", "a%")
+    goals: ClassVar[tuple[str, ...]] = (
+        "a write by its revision",
+        "a conflict",
+        "a write after a removal",
+        "a removal",
+        "a second page",
+    )
 
     @rule(who=instances, key=_data_keys, value=_values, how=_expectations, pick=_picks, name=_names)
     def writes(self, who: int, key: str, value: bytes, how: str, pick: int, name: str | None) -> None:
@@ -89,8 +95,8 @@ _guards = st.sampled_from(["token", "token", "vacant"])
 class LeaseMachine(StoreMachine):
     """Leases that are taken, renewed, taken over and given back, and writes that they guard, while time passes."""
 
-    all_keys = ("lease", "other", "document")
-    goals = (
+    all_keys: ClassVar[tuple[str, ...]] = ("lease", "other", "document")
+    goals: ClassVar[tuple[str, ...]] = (
         "a lease taken", "a lease taken over", "a renewal", "a renewal lost", "a guarded write",
         "a zombie refused", "a write while vacant", "a lease given back",
     )  # fmt: skip

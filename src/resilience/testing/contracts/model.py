@@ -30,7 +30,7 @@ class Model:
     """What there is, and what a verb must make of it."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now: float = 0.0
         self.rows: dict[str, Row] = {}
         self.tokens: dict[str, list[int]] = {}
 
