@@ -200,7 +200,7 @@ def test_the_same_write_sent_twice_was_done_by_the_earlier_one_where_the_later_c
         Operation("d", "compare_and_set", "key", Swap("key", b"c", 6), 4, 5, Versioned(b"c", 7)),
         Operation("c", "compare_and_set", "key", again, 6),
     ]
-    assert in_every_order(operations, VersionedRegister(), VersionedRegister.initial)
+    assert in_every_order(operations, VersionedRegister(), VersionedRegister().initial)
     assert check_linearizable(operations, VersionedRegister())
 
 

@@ -126,6 +126,10 @@ class _Held(NamedTuple):
     perishable: bool = False
 
 
+#: No record, and none before.
+_AT_FIRST = _Held(ABSENT, 0)
+
+
 @frozen
 class VersionedRegister(Model):
     """One key of a `resilience.typing.Store`: loads, compare-and-sets and removals, as `History.wrap` writes them down.
@@ -138,7 +142,7 @@ class VersionedRegister(Model):
     """
 
     known: frozenset[int] = frozenset()
-    initial: Any = field(default=_Held(ABSENT, 0), init=False)
+    initial: Any = field(default=_AT_FIRST, init=False)
 
     @override
     def step(self, state: _Held, operation: Operation) -> _Held | None:
