@@ -344,8 +344,10 @@ def test_a_stalled_reply_comes_when_the_client_asks_again(
     assert client.is_silent
     client.say(b"look")
     assert client.is_silent
-    assert client.ask(b"pay") == b"PAY\nLOOK\n"
-    assert client.hear() == b"PAY\n"
+    heard = client.ask(b"pay")
+    while len(heard) < 13:  # how it is cut into pieces is the network's affair
+        heard += client.hear()
+    assert heard == b"PAY\nLOOK\nPAY\n"
     assert server.done == [b"hello", b"pay", b"look", b"pay"]
 
 
