@@ -151,7 +151,7 @@ def test_verbs(bench: Bench, engines: dict[str, Engine], name: str) -> None:
     }
     for number in (1, 100, 1000):
         many = keys(number)
-        pairs[f"extend {number}"] = (extending(store, number), lambda x, many=many: raw.extend(many))  # type: ignore[misc]
+        pairs[f"extend {number}"] = (extending(store, number), lambda x, many=many: raw.extend(many))  # type: ignore[misc]  # mypy infers no lambda with a default
     pairs["scan 1000"] = (lambda x: store.scan("bench:"), raw.scan)
     runs = {}
     for verb, (ours, floor) in pairs.items():

@@ -85,7 +85,7 @@ async def _write(
 
         began, through = clock.monotonic(), True
         try:
-            await adrive(updating(policy, change, f"{writer}-{number}"), store)  # type: ignore[arg-type]
+            await adrive(updating(policy, change, f"{writer}-{number}"), store)  # type: ignore[arg-type]  # `adrive` awaits a coroutine function
         except Gave:
             through = False
         updates.append(Update(tries, clock.monotonic() - began, through))

@@ -73,7 +73,7 @@ class StoreBase(_Life):
 
     def _run(self, verb: Verb[R]) -> R:
         """Carry out one verb: one round trip, atomic."""
-        raise NotImplementedError
+        raise NotImplementedError  # each store brings its own
 
     def _wait(self, verb: Wait) -> None:
         """Look again and again, for stores that nothing wakes."""
@@ -130,7 +130,7 @@ class StoreBase(_Life):
 
     def describe(self) -> Description:
         """What this store promises, and what it may lose."""
-        raise NotImplementedError
+        raise NotImplementedError  # each store brings its own
 
     def close(self) -> None:
         """Give back what is open; may be called again."""
@@ -151,7 +151,7 @@ class AsyncStoreBase(_Life):
 
     async def _run(self, verb: Verb[R]) -> R:
         """Carry out one verb: one round trip, atomic."""
-        raise NotImplementedError
+        raise NotImplementedError  # each store brings its own
 
     async def _wait(self, verb: Wait) -> None:
         """Look again and again, for stores that nothing wakes."""
@@ -208,7 +208,7 @@ class AsyncStoreBase(_Life):
 
     async def describe(self) -> Description:
         """What this store promises, and what it may lose."""
-        raise NotImplementedError
+        raise NotImplementedError  # each store brings its own
 
     async def aclose(self) -> None:
         """Give back what is open; may be called again."""
